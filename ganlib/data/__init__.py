@@ -1,0 +1,18 @@
+"""Images as people have them, prepared once into a dataset that training reads by memory map."""
+
+from ganlib.data.dataset import Dataset, Split
+from ganlib.data.manifest import ClassifierRecord, Manifest
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare_dataset
+from ganlib.data.sources import Source, open_source
+
+__all__ = [
+    "ClassifierRecord",
+    "Dataset",
+    "Manifest",
+    "Preparation",
+    "Source",
+    "Split",
+    "open_source",
+    "prepare_dataset",
+]

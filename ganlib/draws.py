@@ -1,0 +1,67 @@
+"""Random numbers as a function of (seed, stream, step, position).
+
+Every number that training draws (data order, latents, dropout masks) is drawn for the *global* batch from a generator
+that is seeded by what the number is for, and a worker takes the rows of its own slice. No generator carries state from
+one step to the next, so a resumed run needs none to be saved, and N workers draw what one worker draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def stream_seed(seed: int, *stream: int | str) -> int:
+    """A 63-bit seed for the named stream. Any change of `seed` or `stream` gives an unrelated one."""
+    text = "/".join(str(part) for part in (seed, *stream))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def stream_generator(device: torch.device | str, seed: int, *stream: int | str) -> torch.Generator:
+    """A fresh generator on `device` at the start of the named stream."""
+    return torch.Generator(device).manual_seed(stream_seed(seed, *stream))
+
+
+class Draws:
+    """What one worker draws in one run: the rows `[first, last)` of each global batch of `batch` rows."""
+
+    def __init__(self, seed: int, batch: int, rows: tuple[int, int], device: torch.device | str):
+        self.seed, self.batch, self.device = seed, batch, torch.device(device)
+        self.first, self.last = rows
+        self.step = 0
+        self._masks = 0
+
+    def at(self, step: int) -> None:
+        """Moves to global step `step`: every draw that follows belongs to it."""
+        self.step, self._masks = step, 0
+
+    def latents(self, stream: str, dim: int, distribution: str) -> Tensor:
+        """float32 [last - first, dim]: N(0, 1) for "normal", U[-1, 1] for "uniform"."""
+        generator = stream_generator(self.device, self.seed, "latents", stream, self.step)
+        return draw_latents(generator, self.batch, dim, distribution)[self.first : self.last]
+
+    def keep_mask(self, keep: float, sample_shape: Sequence[int]) -> Tensor:
+        """bool [last - first, *sample_shape], each element true with probability `keep` (to 2^-16).
+
+        One call is one mask: the calls within a step are numbered in program order, which is the same on each worker.
+        """
+        generator = stream_generator(self.device, self.seed, "mask", self.step, self._masks)
+        self._masks += 1
+        elements = torch.Size(sample_shape).numel()
+        # One 64-bit draw serves four elements: generating the bits is what costs time on a CPU.
+        words = torch.empty(self.batch, -(-elements // 4), dtype=torch.int64, device=self.device)
+        words.random_(torch.iinfo(torch.int64).min, None, generator=generator)
+        words16 = words[self.first : self.last].view(torch.int16)[:, :elements]
+        threshold = round(keep * 65536) - 32768
+        return (words16.to(torch.int32) < threshold).view(-1, *sample_shape)
+
+
+def draw_latents(generator: torch.Generator, count: int, dim: int, distribution: str) -> Tensor:
+    """float32 [count, dim] on the generator's device: N(0, 1) for "normal", U[-1, 1] for "uniform"."""
+    device = generator.device
+    if distribution == "normal":
+        return torch.randn(count, dim, generator=generator, device=device)
+    return torch.rand(count, dim, generator=generator, device=device).mul_(2).sub_(1)

@@ -1,0 +1,8 @@
+"""The one exception for what a person can put right."""
+
+
+class UserError(Exception):
+    """A person's mistake, or their machine's: its text is one line saying what is wrong, where, and what to do.
+
+    The command line prints the text and exits with status 2; anything else that escapes is a bug, with its traceback.
+    """

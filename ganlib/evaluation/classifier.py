@@ -1,0 +1,127 @@
+"""The dataset's own classifier: a small network trained on the labels at preparation, whose features judge samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ganlib.data.batches import Batches, normalise
+from ganlib.data.dataset import Dataset
+from ganlib.data.manifest import ClassifierRecord
+from ganlib.draws import stream_seed
+from ganlib.errors import UserError
+from ganlib.files import file_digest, write_atomically
+from ganlib.networks.base import ImageShape
+
+FILE = "classifier.safetensors"
+FEATURES = 128
+BATCH = 128
+IMAGES = 120_000
+"""Images seen in training the classifier: two epochs of MNIST, more of smaller sets."""
+MAX_EPOCHS = 60
+
+
+class Classifier(nn.Module):
+    """[N, C, H, W] in [-1, 1] -> (float [N, 128] features after a ReLU, float [N, classes] logits).
+
+    Four convolutions with one halving each two, then a hidden layer; images larger than 32 are first averaged down to
+    at most 32 pixels a side.
+    """
+
+    def __init__(self, image: ImageShape, classes: int):
+        super().__init__()
+        shrink = -(-image.height // 32)
+        quarter = -(-(image.height // shrink) // 4)
+        self.body = nn.Sequential(
+            nn.AvgPool2d(shrink) if shrink > 1 else nn.Identity(),
+            nn.Conv2d(image.channels, 32, 3, 1, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, 32, 3, 2, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, 64, 3, 1, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(64, 64, 3, 2, 1),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(quarter),
+            nn.Flatten(),
+            nn.Linear(64 * quarter * quarter, FEATURES),
+            nn.ReLU(inplace=True),
+        )
+        self.head = nn.Linear(FEATURES, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(x)
+        return features, self.head(features)
+
+
+def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Dataset:
+    """Trains the classifier of a labelled dataset, keeps it in the dataset's folder, its accuracy in the manifest.
+
+    The accuracy is of the test split. Deterministic on one machine. Does nothing where the classifier stands already.
+    """
+    if dataset.manifest.classifier is not None or dataset.class_names is None:
+        return dataset
+    train = dataset.split("train")
+    batch = min(BATCH, len(train))
+    batches = Batches(train, batch, seed=0, rows=(0, batch))
+    steps = min(IMAGES, MAX_EPOCHS * len(train)) // batch
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(0, "classifier"))
+        network = Classifier(ImageShape(*dataset.image_shape), len(dataset.class_names))
+        network.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(network.parameters(), 2e-3, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+        for step in range(steps):
+            chosen = batches[step]
+            with torch.autocast("cpu", torch.bfloat16):
+                features = network.body(chosen.images)
+                # Dropped features make each of them carry the class, as Inception's do.
+                logits = network.head(F.dropout(features, 0.3))
+                loss = F.cross_entropy(logits.float(), chosen.labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if progress:
+                progress((step + 1) * batch, steps * batch)
+    network.eval()
+    test = dataset.split("test")
+    record_accuracy = _accuracy(network, test.take(np.arange(len(test))), test.labels)
+    path = dataset.path / FILE
+    temporary = path.with_suffix(".tmp")
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, temporary)
+    write_atomically(path, temporary.read_bytes())
+    temporary.unlink()
+    return dataset.record_classifier(
+        ClassifierRecord(file=FILE, sha256=file_digest(path), accuracy=record_accuracy, feature_dim=FEATURES)
+    )
+
+
+def load_classifier(dataset: Dataset) -> Classifier:
+    """The classifier kept with `dataset`, in eval mode. Raises UserError where there is none or it is damaged."""
+    record = dataset.manifest.classifier
+    if record is None or dataset.class_names is None:
+        raise UserError(f"dataset {dataset.name} has no classifier: its images have no labels")
+    path = dataset.path / record.file
+    if not path.is_file() or file_digest(path) != record.sha256:
+        raise UserError(f"{path} is not the classifier that was written; remove {dataset.path} and prepare it again")
+    network = Classifier(ImageShape(*dataset.image_shape), len(dataset.class_names))
+    network.load_state_dict(load_file(path))
+    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def _accuracy(network: Classifier, images: np.ndarray, labels: np.ndarray | None) -> float:
+    if labels is None or len(labels) == 0:
+        return float("nan")
+    right = 0
+    for first in range(0, len(images), 1024):
+        _, logits = network(normalise(torch.from_numpy(images[first : first + 1024])))
+        right += int((logits.argmax(1).numpy() == labels[first : first + 1024]).sum())
+    return right / len(labels)

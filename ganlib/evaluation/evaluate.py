@@ -1,0 +1,79 @@
+"""What evaluation says of a generator on a dataset: metrics under names that carry their feature extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ganlib.data.dataset import Dataset, Split
+from ganlib.evaluation.distances import frechet_distance, inception_score, mode_shares
+from ganlib.evaluation.extractors import Extractor, extractor_for
+from ganlib.evaluation.statistics import FeatureStatistics
+
+BLOCK = 1_000
+
+
+class Samples(Protocol):
+    """Anything that makes images by number: `ganlib.sampling.Sampler`, or a folder."""
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+        """uint8 [count, H, W, C]."""
+
+
+def evaluate(
+    samples: Samples,
+    dataset: Dataset,
+    count: int,
+    seed: int,
+    extractor: Extractor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Judges `count` samples against the training split.
+
+    `fid/E`: Frechet distance to the training split by extractor E; `fid_floor/E`: of the test split (its first `count`
+    images) to the training split, what a perfect generator of few images would still have. With a classifier also
+    `inception_score/E`, `mode_share/CLASS` and `mode_share_min`. The number is the same each time: samples come from `seed`.
+    """
+    extractor = extractor or extractor_for(dataset)
+    reference = reference_statistics(dataset, extractor, "train")
+    found: FeatureStatistics | None = None
+    for first in range(0, count, BLOCK):
+        size = min(BLOCK, count - first)
+        part = FeatureStatistics.of(*extractor.features(samples.sample(size, seed, first)))
+        found = part if found is None else found + part
+        if progress:
+            progress(first + size, count)
+    assert found is not None
+    metrics = {f"fid/{extractor.name}": frechet_distance(found, reference)}
+    if len(dataset.split("test")) > 1:
+        floor = reference_statistics(dataset, extractor, "test", count)
+        metrics[f"fid_floor/{extractor.name}"] = frechet_distance(floor, reference)
+    if found.classes is not None and dataset.class_names is not None:
+        metrics[f"inception_score/{extractor.name}"] = inception_score(found)
+        shares = mode_shares(found)
+        metrics |= {f"mode_share/{name}": float(share) for name, share in zip(dataset.class_names, shares, strict=True)}
+        metrics["mode_share_min"] = float(shares.min())
+    return metrics
+
+
+def reference_statistics(
+    dataset: Dataset, extractor: Extractor, split: str, limit: int | None = None
+) -> FeatureStatistics:
+    """Statistics of (the first `limit` images of) a split, computed once and kept in the dataset's folder."""
+    images: Split = dataset.split(split)
+    size = len(images) if limit is None else min(limit, len(images))
+    name = f"{extractor.name}-{extractor.digest[:12]}-{split}-{size}.safetensors"
+    path = dataset.path / "reference" / name
+    kept = FeatureStatistics.load(path)
+    if kept is not None:
+        return kept
+    found: FeatureStatistics | None = None
+    for first in range(0, size, BLOCK):
+        part = FeatureStatistics.of(*extractor.features(images.take(np.arange(first, min(first + BLOCK, size)))))
+        found = part if found is None else found + part
+    assert found is not None
+    path.parent.mkdir(exist_ok=True)
+    found.save(path)
+    return found

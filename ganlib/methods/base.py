@@ -1,0 +1,82 @@
+"""What a method is: one GAN formulation on one generator side and one discriminator side.
+
+The trainer knows nothing but this, so the D/G step ratio, the optimizers, the moving average, gradient averaging,
+checkpoints and resume are written once, for every method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from ganlib.data.batches import Batch
+from ganlib.draws import Draws
+from ganlib.networks.base import Config, ImageShape
+
+
+@dataclass
+class Loss:
+    """`total` is what is differentiated (a scalar tensor); `parts` are detached scalars for the log."""
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """Images `first .. first + count` of the endless sequence that `seed` stands for."""
+
+    count: int
+    seed: int = 0
+    first: int = 0
+
+
+class Method(nn.Module):
+    """Two sides and their losses. `generator` and `discriminator` are each one module, however many networks it holds.
+
+    A round of training is `draw` and `generate`, discriminator steps on detached fakes, generator steps on fakes that
+    carry the generator's graph.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+
+    def draw(self, draws: Draws, stream: str) -> Tensor:
+        """What the generator starts from: float32 [n, ...], a function of (seed, stream, step)."""
+        raise NotImplementedError
+
+    def generate(self, batch: Batch, latents: Tensor) -> Tensor:
+        """Fake images, float [n, C, H, W] in [-1, 1], with the generator's graph."""
+        raise NotImplementedError
+
+    def discriminator_loss(self, batch: Batch, fakes: Tensor, step: int) -> Loss:
+        """Loss of the discriminator side on detached `fakes`. `step` counts its steps, for lazy penalties.
+
+        Its parts hold `d_real` and `d_fake`, the mean of D(x) and of D(G(z)) in [0, 1], before this step.
+        """
+        raise NotImplementedError
+
+    def generator_loss(self, batch: Batch, fakes: Tensor) -> Loss:
+        """Loss of the generator side on `fakes` from `generate`, whose graph it carries.
+
+        Its parts hold `d_fake`, the mean of D(G(z)) in [0, 1], before this step.
+        """
+        raise NotImplementedError
+
+    def sample(self, generator: nn.Module, request: SampleRequest) -> Tensor:
+        """uint8 [count, H, W, C] on the CPU from `generator` (this method's, or its moving average), in eval mode.
+
+        An image is a function of (seed, its index): the same whatever else is asked for with it.
+        """
+        raise NotImplementedError
+
+
+class MethodConfig(Config):
+    """Config of a method; stands beside it."""
+
+    def check(self, image: ImageShape) -> None:
+        """Raises ValueError, with the reason, when the method cannot work on images of this shape."""
+
+    def build(self, image: ImageShape) -> Method:
+        raise NotImplementedError

@@ -1,0 +1,26 @@
+"""The networks, by the name (`kind`) that a recipe gives them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ganlib.networks.avatars import AvatarsDiscriminatorConfig, AvatarsGeneratorConfig
+from ganlib.networks.convnet import ConvDiscriminatorConfig, ConvGeneratorConfig
+from ganlib.networks.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
+from ganlib.networks.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
+from ganlib.networks.mnist import MnistDiscriminatorConfig, MnistGeneratorConfig
+
+AnyGenerator = Annotated[
+    MLPGeneratorConfig | MnistGeneratorConfig | DCGANGeneratorConfig | AvatarsGeneratorConfig | ConvGeneratorConfig,
+    Field(discriminator="kind"),
+]
+AnyDiscriminator = Annotated[
+    MLPDiscriminatorConfig
+    | MnistDiscriminatorConfig
+    | DCGANDiscriminatorConfig
+    | AvatarsDiscriminatorConfig
+    | ConvDiscriminatorConfig,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,76 @@
+"""Grids, curves and animations, as PNG and GIF files."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ganlib.files import write_atomically
+
+SMALL = 64
+"""Images smaller than this are shown enlarged by a whole factor, so that pixels stay pixels."""
+
+
+def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.Image:
+    """uint8 [n, H, W, C] -> one picture, row by row, as square as it gets, with `gap` pixels between."""
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    picture = to_image(sheet)
+    factor = max(SMALL // height, 1)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """uint8 [H, W, 1 or 3] -> a Pillow image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def png(picture: Image.Image) -> bytes:
+    """The bytes of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def animate(frames: Sequence[Path], target: Path, milliseconds: int = 200) -> None:
+    """Writes an animated GIF of the pictures `frames`, the last one held longer, at most some 60 frames."""
+    step = math.ceil(len(frames) / 60)
+    chosen = [*frames[:-1:step], frames[-1]]
+    pictures = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in chosen]
+    buffer = io.BytesIO()
+    durations = [milliseconds] * (len(pictures) - 1) + [2000]
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    write_atomically(target, buffer.getvalue())
+
+
+def curves(series: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], target: Path) -> None:
+    """Writes one PNG with a panel for each entry of `series`: title -> label -> [(images seen, value)]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = {title: lines for title, lines in series.items() if any(lines.values())}
+    figure = Figure(figsize=(9, 2.6 * max(len(panels), 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for position, (title, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(len(panels), 1, position + 1)
+        for label, points in lines.items():
+            if points:
+                seen, values = zip(*points, strict=True)
+                axes.plot(np.asarray(seen) / 1000, values, label=label, linewidth=1.2)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("thousands of images seen", fontsize=8)
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_atomically(target, buffer.getvalue())

@@ -1,0 +1,237 @@
+"""The Recipe: everything that decides a run, in one validated object, written as YAML.
+
+It composes the configs that stand beside the components. Any field is overridden by its dotted path, `*` matching any
+name (`optim.*.lr=1e-4`). The same object is what tuning mutates, what MLflow logs and what a checkpoint carries.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from ganlib.errors import UserError
+from ganlib.methods import AnyMethod
+from ganlib.networks.base import Config, ImageShape
+from ganlib.training.optimizers import AnyOptimizer
+
+
+class DataConfig(Config):
+    """What the images are prepared to: square, `size` pixels a side."""
+
+    size: int = Field(ge=8, le=1024)
+    channels: Literal[1, 3] = 3
+
+
+class Steps(Config):
+    """A round: so many discriminator steps, each on a batch of its own, then so many generator steps.
+
+    `noise`: "shared" uses one draw of latents for the whole round, "fresh" a new one for each step.
+    """
+
+    discriminator: int = Field(1, ge=1, le=100)
+    generator: int = Field(1, ge=1, le=100)
+    noise: Literal["shared", "fresh"] = "shared"
+
+
+class OptimConfig(Config):
+    """One optimizer a side, and the half-life, in images, of the generator's moving average (0: none is kept)."""
+
+    generator: AnyOptimizer
+    discriminator: AnyOptimizer
+    ema_half_life: float = Field(0, ge=0)
+
+
+class TrainConfig(Config):
+    """How long and in what steps. Lengths are in images that the discriminator has seen; `batch` is global."""
+
+    batch: int = Field(ge=2, le=65536)
+    images: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    steps: Steps = Steps()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    seed: int = Field(0, ge=0, lt=2**32)
+    tick: int = Field(8_000, ge=1)
+    sample_every: int = Field(64_000, ge=1)
+    checkpoint_every: int = Field(200_000, ge=1)
+    evaluate_every: int = Field(200_000, ge=1)
+    keep_checkpoints: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        if (self.images is None) == (self.epochs is None):
+            raise ValueError("give the length either as train.images or as train.epochs")
+        return self
+
+    def length(self, dataset_images: int) -> int:
+        """Images to see in the whole run, on a training split of `dataset_images`."""
+        return self.images if self.images is not None else max(round((self.epochs or 0) * dataset_images), 1)
+
+
+class EvaluateConfig(Config):
+    """Judged on so many samples, drawn from `seed`."""
+
+    samples: int = Field(10_000, ge=16)
+    seed: int = Field(1_000, ge=0, lt=2**32)
+
+
+class Recipe(Config):
+    """One run, whole. `workers` 0 trains in the calling process, N on N Ray workers (a GPU each where there are any)."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    about: str = ""
+    source: str = ""
+    workers: int = Field(0, ge=0, le=4096)
+    data: DataConfig
+    method: AnyMethod
+    optim: OptimConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        self.method.check(self.image)
+        if self.workers > self.train.batch:
+            raise ValueError(f"train.batch ({self.train.batch}) has to be at least workers ({self.workers})")
+        return self
+
+    @property
+    def image(self) -> ImageShape:
+        return ImageShape(self.data.size, self.data.size, self.data.channels)
+
+    @classmethod
+    def parse(cls, values: Any, overrides: Iterable[str] = (), origin: str = "the recipe") -> Recipe:
+        """Validates nested values. Raises UserError: one line that names field, value and what is allowed."""
+        if not isinstance(values, dict):
+            raise UserError(f"{origin}: a recipe is a mapping of fields, not {type(values).__name__}")
+        for override in overrides:
+            values = override_field(values, override)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(f"{origin}: {explain(error)}") from error
+
+    @classmethod
+    def load(cls, path: Path, overrides: Iterable[str] = ()) -> Recipe:
+        """Reads a YAML file. Raises UserError when it is missing, not YAML, or not a recipe."""
+        try:
+            values = yaml.safe_load(path.read_text())
+        except OSError as error:
+            raise UserError(f"recipe {path} cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+        return cls.parse(values, overrides, str(path))
+
+    def dump(self) -> str:
+        """The whole recipe as YAML, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+    def flat(self) -> dict[str, Any]:
+        """Every field by its dotted path."""
+        return dict(_flatten(self.model_dump(mode="json")))
+
+    def with_overrides(self, *overrides: str) -> Recipe:
+        """A copy with fields changed, each `path=value`."""
+        return Recipe.parse(self.model_dump(mode="json"), overrides)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def override_field(values: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy of nested `values` with the field changed that `override`, "path=value", names. The value is YAML."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"override {override!r} is not of the form path=value (as in optim.generator.lr=1e-4)")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"override {override!r}: the value is not YAML") from error
+    return _assign(values, path.split("."), value)
+
+
+def _assign(values: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    head, *rest = path
+    changed = dict(values)
+    for key in [key for key in values if isinstance(values[key], dict)] if head == "*" and rest else [head]:
+        if not rest:
+            changed[key] = value
+            # The other fields of a part belong to the kind that it was: `penalty.kind=none` leaves gamma behind.
+            if key == "kind" and values.get("kind") != value:
+                changed = {"kind": value}
+        else:
+            below = values.get(key)
+            changed[key] = _assign(below if isinstance(below, dict) else {}, rest, value)
+    # Images and epochs are two ways to say one length: the later word counts.
+    for given, other in (("images", "epochs"), ("epochs", "images")):
+        if head == given and not rest and value is not None and values.get(other) is not None:
+            changed[other] = None
+    return changed
+
+
+def explain(error: ValidationError) -> str:
+    """One line for the first of pydantic's complaints: the dotted path, what is wrong, and the nearest right name."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    model, shown = _walk(Recipe, path)
+    name = ".".join(shown)
+    if first["type"] == "extra_forbidden":
+        allowed = sorted(model.model_fields) if model else []
+        near = difflib.get_close_matches(shown[-1], allowed, 1)
+        hint = f"; did you mean {'.'.join([*shown[:-1], near[0]])!r}?" if near else ""
+        return f"there is no field {name!r}{hint} (allowed here: {', '.join(allowed)})"
+    if first["type"] == "missing":
+        return f"field {name!r} is missing"
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        kinds = [tag for option in _models(model and model.model_fields[shown[-1]].annotation) for tag in _tags(option)]
+        given = first.get("ctx", {}).get("tag")
+        near = difflib.get_close_matches(given or "", kinds, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        said = f"there is no {name} of kind {given!r}" if given else f"{name}.kind is missing"
+        return f"{said}{hint} (allowed: {', '.join(kinds)})"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{name}: {message}" if name else message
+    return f"{name} is {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _walk(model: type[BaseModel], path: list[str]) -> tuple[type[BaseModel] | None, list[str]]:
+    """The model that holds the last name of `path`, and `path` without the union tags that pydantic puts into it."""
+    here: type[BaseModel] | None = model
+    shown: list[str] = []
+    options: list[type[BaseModel]] = []
+    for position, part in enumerate(path):
+        tagged = [option for option in options if part in _tags(option)]
+        if tagged and (here is None or part not in here.model_fields):
+            here, options = tagged[0], []
+            continue
+        shown.append(part)
+        if position == len(path) - 1:
+            break
+        annotation = here.model_fields[part].annotation if here and part in here.model_fields else None
+        options = list(_models(annotation))
+        here = options[0] if len(options) == 1 else None
+    return here, shown
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, types.UnionType) or hasattr(annotation, "__metadata__"):
+        for option in get_args(annotation):
+            yield from _models(option)
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()

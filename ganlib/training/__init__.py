@@ -1,0 +1,1 @@
+"""The alternating loop, exact checkpoints, gradient averaging."""

@@ -1,0 +1,229 @@
+"""The alternating loop. It yields; it calls nobody back.
+
+    for tick in Trainer(recipe, dataset).run():
+        print(tick.images_seen, tick.metrics)
+
+The notebook prints a tick, the Ray worker reports it, a test asserts on it. Time is counted in images that the
+discriminator has seen, over all workers.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ganlib.data.batches import Batch, Batches
+from ganlib.data.dataset import Dataset
+from ganlib.draws import Draws, stream_seed
+from ganlib.errors import UserError
+from ganlib.methods.base import SampleRequest
+from ganlib.networks.layers import BatchNorm, bind_draws
+from ganlib.recipe import Recipe
+from ganlib.training.checkpoint import Progress, Snapshot, read_checkpoint
+from ganlib.training.meter import Meter
+from ganlib.training.optimizers import update_average
+from ganlib.training.side import Side
+from ganlib.training.world import World
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A stretch of training. `metrics` are means over it; `due` says what its end is an occasion for.
+
+    images_per_second counts the time in the loop alone, not the consumer's. seconds: training time since the run began.
+    """
+
+    images_seen: int
+    images_total: int
+    metrics: dict[str, float]
+    images_per_second: float
+    seconds: float
+    due: frozenset[str] = field(default_factory=frozenset)  # of "samples", "checkpoint", "evaluation"
+    final: bool = False
+
+
+class Trainer:
+    """Trains `recipe` on the training split of `dataset`; `resume` is a checkpoint folder to go on from.
+
+    Raises UserError for a dataset that does not fit the recipe, a checkpoint that cannot be read or is of another
+    shape, and a run that diverged (a loss that is not a number).
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: torch.device | str | None = None,
+        resume: Path | None = None,
+        world: World | None = None,
+    ):
+        if tuple(dataset.image_shape) != tuple(recipe.image):
+            made, wanted = ("x".join(map(str, shape)) for shape in (dataset.image_shape, recipe.image))
+            raise UserError(
+                f"dataset {dataset.name} holds {made} images and recipe {recipe.name} wants {wanted}; "
+                f"prepare it again with data.size={recipe.data.size} data.channels={recipe.data.channels}"
+            )
+        self.recipe, self.dataset = recipe, dataset
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.world = world or World.current()
+        train, split = recipe.train, dataset.split("train")
+        self.images_total = train.length(len(split))
+        rows = self.world.rows(train.batch)
+        self.share = (rows[1] - rows[0]) / train.batch
+        self.batches = Batches(split, train.batch, train.seed, rows, self.device)
+        self.draws = Draws(train.seed, train.batch, rows, self.device)
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(train.seed, "init"))
+            self.method = recipe.method.build(recipe.image)
+        self.method.to(self.device, memory_format=torch.channels_last)
+        bind_draws(self.method, self.draws)
+        self.average: nn.Module | None = None
+        if recipe.optim.ema_half_life:
+            self.average = copy.deepcopy(self.method.generator).requires_grad_(False)
+        self.generator = Side(self.method.generator, recipe.optim.generator, self.world)
+        self.discriminator = Side(self.method.discriminator, recipe.optim.discriminator, self.world)
+        self.progress = Progress()
+        if resume is not None:
+            self._load(resume)
+        if train.compile:
+            self.method.generator.compile()
+            self.method.discriminator.compile()
+
+    def run(self) -> Iterator[Tick]:
+        """Trains to the recipe's length, handing out a tick every `train.tick` images and at the end."""
+        train, meter = self.recipe.train, Meter(self.world, self.device)
+        while self.progress.images < self.images_total:
+            start, before = time.perf_counter(), self.progress.images
+            target = min(_next_multiple(before, train.tick), self.images_total)
+            while self.progress.images < target:
+                self._round(meter, last=self.progress.images + train.batch * train.steps.discriminator >= target)
+            metrics = meter.read()  # the one place that waits for the device
+            seconds = time.perf_counter() - start
+            self.progress.seconds += seconds
+            seen, final = self.progress.images, self.progress.images >= self.images_total
+            bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+            if bad:
+                raise UserError(
+                    f"training diverged between {before} and {seen} images: {bad[0]} is {metrics[bad[0]]}; "
+                    "lower the learning rates (optim.*.lr), or use train.precision=fp32"
+                )
+            every = {
+                "samples": train.sample_every,
+                "checkpoint": train.checkpoint_every,
+                "evaluation": train.evaluate_every,
+            }
+            due = frozenset(name for name, n in every.items() if final or before // n < seen // n)
+            yield Tick(seen, self.images_total, metrics, (seen - before) / seconds, self.progress.seconds, due, final)
+
+    def sample(self, count: int, seed: int = 0) -> Tensor:
+        """uint8 [count, H, W, C] from the generator's moving average (from the generator where none is kept)."""
+        return self.method.sample(self.average or self.method.generator, SampleRequest(count, seed))
+
+    def snapshot(self) -> Snapshot:
+        """A copy on the CPU of everything that a checkpoint holds, taken now; writing it can wait."""
+        return Snapshot.take(
+            recipe=self.recipe,
+            progress=self.progress,
+            dataset=self.dataset.digest,
+            generator=self.method.generator,
+            average=self.average,
+            discriminator=self.method.discriminator,
+            optimizers={
+                "generator": self.generator.optimizer_state(),
+                "discriminator": self.discriminator.optimizer_state(),
+            },
+        )
+
+    def _round(self, meter: Meter, last: bool) -> None:
+        """Some discriminator steps, then some generator steps (SYSTEMS.md, "ways of stepping")."""
+        steps = self.recipe.train.steps
+        self.draws.at(self.progress.rounds)
+        fakes: Tensor | None = None
+        latents: Tensor | None = None
+        for i in range(steps.discriminator):
+            batch = self.batches[self.progress.discriminator_steps]
+            if fakes is None or steps.noise == "fresh":
+                latents = self.method.draw(self.draws, f"discriminator/{i}")
+                # Of the graph only the first generator step has a use, and only if it takes these very fakes.
+                with torch.set_grad_enabled(steps.noise == "shared"), self._autocast():
+                    fakes = self.method.generate(batch, latents)
+            with self._autocast():
+                loss = self.method.discriminator_loss(batch, fakes.detach(), self.progress.discriminator_steps)
+            norm = self.discriminator.step(loss.total, self.share, self._done())
+            meter.add({**loss.parts}, self.share)
+            meter.add({"gradient/discriminator": norm}, 1 / self.world.size)
+            self.progress.discriminator_steps += 1
+            self.progress.images += self.recipe.train.batch
+
+        for i in range(steps.generator):
+            with self.discriminator.frozen():
+                if steps.noise == "fresh":
+                    latents = self.method.draw(self.draws, f"generator/{i}")
+                assert latents is not None
+                with self._autocast():
+                    if steps.noise == "fresh" or i > 0:
+                        fakes = self.method.generate(batch, latents)
+                    assert fakes is not None
+                    loss = self.method.generator_loss(batch, fakes)
+                norm = self.generator.step(loss.total, self.share, self._done())
+            meter.add({"loss/generator": loss.parts["loss/generator"]}, self.share)
+            meter.add({"gradient/generator": norm}, 1 / self.world.size)
+        if self.average is not None:
+            update_average(
+                self.average,
+                self.method.generator,
+                self.recipe.train.batch * steps.discriminator,
+                self.progress.images,
+                self.recipe.optim.ema_half_life,
+            )
+        if last:
+            after = self._judge_again(batch, latents)
+            meter.add({"d_fake/before_g": loss.parts["d_fake"], "d_fake/after_g": after}, self.share)
+        self.progress.rounds += 1
+
+    @torch.no_grad()
+    def _judge_again(self, batch: Batch, latents: Tensor | None) -> Tensor:
+        """D(G(z)) once more on the round's last latents, after the generator's step, leaving running statistics alone."""
+        assert latents is not None
+        norms = [layer for layer in self.method.modules() if isinstance(layer, BatchNorm)]
+        momenta = [layer.momentum for layer in norms]
+        for layer in norms:
+            layer.momentum = 0.0
+        with self._autocast():
+            judged = self.method.generator_loss(batch, self.method.generate(batch, latents)).parts["d_fake"]
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
+        return judged
+
+    def _done(self) -> float:
+        return self.progress.images / self.images_total
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
+
+    def _load(self, folder: Path) -> None:
+        state = read_checkpoint(folder)
+        if state.dataset != self.dataset.digest:
+            raise UserError(
+                f"checkpoint {folder} was trained on dataset {state.dataset[:12]}, not {self.dataset.digest[:12]}; "
+                "resume with the dataset that it was trained on"
+            )
+        state.load_into(self.method.generator, "generator", folder)
+        state.load_into(self.method.discriminator, "discriminator", folder)
+        if self.average is not None:
+            state.load_into(self.average, "generator_ema", folder)
+        self.generator.load_optimizer_state(state.optimizer("generator"))
+        self.discriminator.load_optimizer_state(state.optimizer("discriminator"))
+        self.progress = state.progress
+
+
+def _next_multiple(value: int, step: int) -> int:
+    return (value // step + 1) * step

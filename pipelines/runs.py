@@ -1,0 +1,182 @@
+"""Runs side by side, by any metric, parameter or tag."""
+
+import difflib
+import re
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ganlib.errors import UserError
+from pipelines.tracking import IMAGES_TAG, mlflow_client
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from rich.table import Table
+
+# What every run has; each comes before a metric, parameter or tag of the same name.
+_FACTS = ("name", "recipe", "status", "images", "dataset", "age", "run")
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class RunsTable:
+    """One row a run, one cell a column, as text; empty where a run has no such value."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+    def plain(self) -> str:
+        """Lines of cells between tabs, the columns' names first: for pipes and spreadsheets."""
+        return "\n".join("\t".join(cells) for cells in (self.columns, *self.rows))
+
+    def rich(self) -> "Table":
+        """For a terminal."""
+        from rich.table import Table
+
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in self.columns:
+            table.add_column(column, overflow="fold", justify="left" if column in _FACTS else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def runs_table(
+    tracking_uri: str,
+    experiment: str | None = None,
+    sort_by: str | None = None,
+    columns: Sequence[str] = (),
+    limit: int = 50,
+) -> RunsTable:
+    """The runs of `experiment` (of all where None), at most `limit`, newest first or by `sort_by`.
+
+    A column is a fact of the run (name, recipe, status, images, dataset, age, run), a metric (its latest value), a
+    parameter or a tag; without `columns` they are the facts and every metric `fid/...`. `sort_by` is any of these,
+    lowest first, or highest first with a "-" before it. Numbers sort as numbers; runs without the value, or with NaN,
+    come last.
+
+    Raises UserError for an experiment, a column or a `sort_by` that there is not, naming the nearest that there are;
+    mlflow.MlflowException where MLflow does not answer.
+    """
+    client = mlflow_client(tracking_uri)
+    experiments = _experiments(client, experiment)
+    key, descending = (sort_by or "").removeprefix("-"), (sort_by or "").startswith("-")
+    runs = _by(client, experiments, key, descending, limit) if key else _search(client, experiments, limit=limit)
+    if runs:
+        for column in columns:
+            _require(column, _names(runs))
+    elif not columns:
+        columns = _FACTS[:-1]
+    if not columns:
+        fids = sorted({name for run in runs for name in run.data.metrics if name.startswith("fid/")})
+        middle = dict.fromkeys([key, *fids] if key and key not in _FACTS else fids)
+        columns = ["name", "recipe", "status", "images", *middle, "dataset", "age"]
+    return RunsTable(list(columns), [[_cell(run, column) for column in columns] for run in runs])
+
+
+def _experiments(client: "MlflowClient", name: str | None) -> list[str]:
+    """The ids of the experiment `name`, or of all."""
+    experiments = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
+    if name is None:
+        return list(experiments.values())
+    if name not in experiments:
+        raise UserError(f"no experiment is named {name!r}; {_nearest(name, experiments)}")
+    return [experiments[name]]
+
+
+def _by(client: "MlflowClient", experiments: list[str], key: str, descending: bool, limit: int) -> "list[Run]":
+    if key not in _FACTS and re.fullmatch(r"[\w.\-/: ]+", key):
+        order = f"metrics.`{key}` {'DESC' if descending else 'ASC'}"
+        runs = _search(client, experiments, order, limit)
+        if runs and key in runs[0].data.metrics:
+            return runs
+    # MLflow sorts parameters as text, 0.001 before 2e-5.
+    runs = _search(client, experiments)
+    if runs:
+        _require(key, _names(runs))
+    ranked = {run.info.run_id: value for run in runs if (value := _value(run, key)) is not None and value == value}
+    last = [run for run in runs if run.info.run_id not in ranked]
+    have = [run for run in runs if run.info.run_id in ranked]
+    # Numbers before words.
+    have.sort(key=lambda run: (isinstance(ranked[run.info.run_id], str), ranked[run.info.run_id]), reverse=descending)
+    return (have + last)[:limit]
+
+
+def _search(
+    client: "MlflowClient", experiments: list[str], order: str | None = None, limit: int | None = None
+) -> "list[Run]":
+    runs: list[Run] = []
+    token = None
+    while limit is None or len(runs) < limit:
+        size = _PAGE if limit is None else min(_PAGE, limit - len(runs))
+        page = client.search_runs(experiments, max_results=size, order_by=[order] if order else None, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            break
+    return runs
+
+
+def _value(run: "Run", column: str) -> str | float | None:
+    """What the run has in the column: a number where it is one, None where there is nothing."""
+    datasets = [entry.dataset.name for entry in run.inputs.dataset_inputs]
+    facts: dict[str, str | float | None] = {
+        "name": run.info.run_name,
+        "recipe": run.data.params.get("name"),
+        "status": run.info.status,
+        "images": _number(run.data.tags.get(IMAGES_TAG)),
+        "dataset": datasets[0] if datasets else None,
+        "age": time.time() - run.info.start_time / 1000,
+        "run": run.info.run_id,
+    }
+    if column in facts:
+        return facts[column]
+    if column in run.data.metrics:
+        return float(run.data.metrics[column])
+    return _number(run.data.params.get(column, run.data.tags.get(column)))
+
+
+def _number(text: str | None) -> str | float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return text
+
+
+def _cell(run: "Run", column: str) -> str:
+    value = _value(run, column)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if column == "images":
+        return f"{value:,.0f}"
+    if column == "age":
+        return _age(value)
+    return f"{value:.5g}"
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"
+
+
+def _names(runs: "Iterable[Run]") -> set[str]:
+    data = [run.data for run in runs]
+    return {*_FACTS, *(name for one in data for name in (*one.metrics, *one.params, *one.tags))}
+
+
+def _require(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise UserError(f"no run has a metric, parameter or tag {name!r}; {_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The names that are spelled much like `name`, or that hold it."""
+    known = sorted(known)
+    near = [*difflib.get_close_matches(name, known, n=3), *(other for other in known if name.lower() in other.lower())]
+    return "the nearest: " + ", ".join(list(dict.fromkeys(near))[:5]) if near else "there are: " + ", ".join(known[:20])

@@ -1,0 +1,105 @@
+"""The table of runs, over a real SQLite store."""
+
+import math
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from ganlib.errors import UserError
+from pipelines.runs import runs_table
+from pipelines.tracking import IMAGES_TAG, experiment_id, mlflow_client
+
+
+@pytest.fixture(scope="module")
+def store(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Four runs of "digits", oldest first, and one of "other"; read only."""
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
+
+    uri = f"sqlite:///{shutil.copy(empty_database, tmp_path_factory.mktemp('runs'))}"
+    client = mlflow_client(uri)
+    digits = experiment_id(client, "digits")
+    now = int(time.time())
+    for name, age, fid, rate in (
+        ("first", 2 * 86400, 30.0, "0.001"),
+        ("second", 3 * 3600, 4.5, "2e-05"),
+        ("third", 240, math.nan, "0.0001"),
+        ("fourth", 5, None, "0.5"),
+    ):
+        run = client.create_run(digits, (now - age) * 1000, {IMAGES_TAG: "12800"}, name).info.run_id
+        metrics = [] if fid is None else [Metric("fid/classifier", 99.0, 1, 0), Metric("fid/classifier", fid, 2, 1)]
+        params = [Param("optim.generator.lr", rate), Param("name", "digits"), Param("data.kind", "idx")]
+        client.log_batch(run, metrics, params, [RunTag("host.name", "vm")])
+        client.log_inputs(run, [DatasetInput(Dataset("mnist", "0" * 36, "local", "{}"), [])])
+        if name == "first":
+            client.set_terminated(run, "FAILED")
+    client.create_run(experiment_id(client, "other"), run_name="elsewhere")
+    return uri
+
+
+def test_without_options_it_shows_the_facts_and_every_fid_newest_first(store: str) -> None:
+    table = runs_table(store, "digits")
+    assert table.columns == ["name", "recipe", "status", "images", "fid/classifier", "dataset", "age"]
+    assert [row[:-1] for row in table.rows] == [
+        ["fourth", "digits", "RUNNING", "12,800", "", "mnist"],
+        ["third", "digits", "RUNNING", "12,800", "nan", "mnist"],
+        ["second", "digits", "RUNNING", "12,800", "4.5", "mnist"],
+        ["first", "digits", "FAILED", "12,800", "30", "mnist"],
+    ]
+    assert [row[-1] for row in table.rows[1:]] == ["4m", "3h", "2d"]
+
+
+@pytest.mark.parametrize(
+    ("sort_by", "order"),
+    [
+        ("fid/classifier", ["second", "first", "third", "fourth"]),  # NaN, then nothing, come last
+        ("-fid/classifier", ["first", "second", "third", "fourth"]),
+        ("optim.generator.lr", ["second", "third", "first", "fourth"]),  # 2e-05 < 0.0001 < 0.001 < 0.5
+        ("-optim.generator.lr", ["fourth", "first", "third", "second"]),
+        ("age", ["fourth", "third", "second", "first"]),
+        ("-name", ["third", "second", "fourth", "first"]),
+    ],
+)
+def test_runs_sort_by_any_metric_parameter_or_fact_numbers_as_numbers(
+    store: str, sort_by: str, order: list[str]
+) -> None:
+    assert [row[0] for row in runs_table(store, "digits", sort_by, ["name"]).rows] == order
+
+
+def test_the_limit_takes_the_first_of_the_order(store: str) -> None:
+    assert runs_table(store, "digits", "fid/classifier", ["name"], 2).rows == [["second"], ["first"]]
+    assert runs_table(store, "digits", "optim.generator.lr", ["name"], 1).rows == [["second"]]
+    assert runs_table(store, "digits", None, ["name"], 2).rows == [["fourth"], ["third"]]
+
+
+def test_columns_are_facts_metrics_parameters_and_tags(store: str) -> None:
+    columns = ["name", "optim.generator.lr", "fid/classifier", "host.name", "data.kind"]
+    table = runs_table(store, "digits", "fid/classifier", columns, 1)
+    assert table.plain() == "\t".join(columns) + "\nsecond\t2e-05\t4.5\tvm\tidx"
+    assert [column.header for column in table.rich().columns] == columns
+
+
+def test_without_an_experiment_it_shows_the_runs_of_all(store: str) -> None:
+    assert [row[0] for row in runs_table(store, columns=["name"]).rows] == [
+        "elsewhere",
+        "fourth",
+        "third",
+        "second",
+        "first",
+    ]
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("fid/clasifier", "fid/classifier"), ("lr", "optim.generator.lr")])
+def test_a_wrong_name_is_answered_with_the_nearest(store: str, wrong: str, right: str) -> None:
+    with pytest.raises(UserError, match=f"'{wrong}'; the nearest: {right}"):
+        runs_table(store, "digits", columns=[wrong])
+    with pytest.raises(UserError, match=f"'{wrong}'; the nearest: {right}"):
+        runs_table(store, "digits", sort_by=f"-{wrong}")
+    with pytest.raises(UserError, match="no experiment is named 'digit'; the nearest: digits"):
+        runs_table(store, "digit")
+
+
+def test_a_store_without_runs_is_an_empty_table(tracking_uri: str) -> None:
+    table = runs_table(tracking_uri, sort_by="fid/classifier")
+    assert (table.columns, table.rows) == (["name", "recipe", "status", "images", "dataset", "age"], [])
