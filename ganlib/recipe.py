@@ -22,10 +22,11 @@ from ganlib.training.optimizers import AnyOptimizer
 
 
 class DataConfig(Config):
-    """What the images are prepared to: square, `size` pixels a side."""
+    """What the images are prepared to: square, `size` pixels a side. `source` is read where no other is named."""
 
     size: int = Field(ge=8, le=1024)
     channels: Literal[1, 3] = 3
+    source: Literal["digits", "mnist"] | None = None
 
 
 class Steps(Config):
@@ -82,7 +83,10 @@ class EvaluateConfig(Config):
 
 
 class Recipe(Config):
-    """One run, whole. `workers` 0 trains in the calling process, N on N Ray workers (a GPU each where there are any)."""
+    """One run, whole.
+
+    `workers` 0 trains in the calling process, N on N Ray workers (a GPU each where there are any).
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     about: str = ""

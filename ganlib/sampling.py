@@ -37,7 +37,10 @@ class Sampler:
     def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
         """uint8 [count, H, W, C]: images `first ...` of the sequence that `seed` stands for."""
         if count < 1 or first < 0 or not 0 <= seed <= MAX_SEED:
-            raise UserError(f"cannot sample {count} images from number {first} on with seed {seed}: all must be positive")
+            raise UserError(
+                f"cannot sample {count} images from number {first} on with seed {seed}: "
+                "ask for at least one, from number 0 on, with a seed from 0 to 2^63 - 1"
+            )
         return self.method.sample(self.generator, SampleRequest(count, seed, first)).numpy()
 
 

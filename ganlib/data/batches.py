@@ -40,7 +40,8 @@ class Batches:
         self.per_epoch = self.count // batch
         self._split = split
         # On a CPU the memory map is the resident copy; the pages are shared with every process that maps them.
-        self._images = None if self.device.type == "cpu" else torch.from_numpy(split.take(np.arange(self.count))).to(device)
+        on_cpu = self.device.type == "cpu"
+        self._images = None if on_cpu else torch.from_numpy(split.take(np.arange(self.count))).to(device)
         self._labels = None if split.labels is None else torch.from_numpy(np.array(split.labels)).to(device)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 

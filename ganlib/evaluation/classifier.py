@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -79,6 +78,7 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
         for step in range(steps):
             chosen = batches[step]
+            assert chosen.labels is not None
             with torch.autocast("cpu", torch.bfloat16):
                 features = network.body(chosen.images)
                 # Dropped features make each of them carry the class, as Inception's do.

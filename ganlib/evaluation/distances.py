@@ -11,8 +11,9 @@ from ganlib.evaluation.statistics import FeatureStatistics
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
 
-    tr (C_a C_b)^(1/2) is taken as the sum of the square roots of the eigenvalues of S C_b S with S = C_a^(1/2), which is
-    symmetric: no complex numbers arise, and rank-deficient covariances (fewer images than features) need no special care.
+    tr (C_a C_b)^(1/2) is taken as the sum of the square roots of the eigenvalues of S C_b S with S = C_a^(1/2), which
+    is symmetric: no complex numbers arise, and rank-deficient covariances (fewer images than features) need no special
+    care.
     """
     cov_a, cov_b = a.covariance, b.covariance
     values, vectors = eigh(cov_a)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ganlib.data.dataset import Dataset, Split
+from ganlib.data.sources import SplitName
 from ganlib.evaluation.distances import frechet_distance, inception_score, mode_shares
 from ganlib.evaluation.extractors import Extractor, extractor_for
 from ganlib.evaluation.statistics import FeatureStatistics
@@ -34,7 +35,8 @@ def evaluate(
 
     `fid/E`: Frechet distance to the training split by extractor E; `fid_floor/E`: of the test split (its first `count`
     images) to the training split, what a perfect generator of few images would still have. With a classifier also
-    `inception_score/E`, `mode_share/CLASS` and `mode_share_min`. The number is the same each time: samples come from `seed`.
+    `inception_score/E`, `mode_share/CLASS` and `mode_share_min`. The numbers are the same each time: samples come from
+    `seed`.
     """
     extractor = extractor or extractor_for(dataset)
     reference = reference_statistics(dataset, extractor, "train")
@@ -59,7 +61,7 @@ def evaluate(
 
 
 def reference_statistics(
-    dataset: Dataset, extractor: Extractor, split: str, limit: int | None = None
+    dataset: Dataset, extractor: Extractor, split: SplitName, limit: int | None = None
 ) -> FeatureStatistics:
     """Statistics of (the first `limit` images of) a split, computed once and kept in the dataset's folder."""
     images: Split = dataset.split(split)

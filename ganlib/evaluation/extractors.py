@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -61,7 +62,7 @@ class RandomExtractor:
         generator = stream_generator("cpu", 0, "random-extractor", image.channels)
         widths = [image.channels, 32, 64, 128]
         self.layers: list[Tensor] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             weight = torch.empty(outputs, inputs, 3, 3)
             self.layers.append(nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=generator))
         self.digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in self.layers)).hexdigest()

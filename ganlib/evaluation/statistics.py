@@ -14,8 +14,9 @@ from ganlib.files import write_atomically
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Sums over images, float64: `count`, the features' sum [d] and sum of outer products [d, d]; and over those that a
-    classifier judged, the probabilities' sum [k], the sum of p log p (a scalar) and the images counted to each class [k].
+    """Sums over images, float64: `count`, the features' sum [d] and sum of outer products [d, d]; and over those that
+    a classifier judged, the probabilities' sum [k], the sum of p log p (a scalar) and the images counted to each class
+    [k].
     """
 
     count: int

@@ -45,7 +45,9 @@ class DiscriminatorConfig(Config):
         raise NotImplementedError
 
 
-def require_shape(network: str, image: ImageShape, heights: tuple[int, ...], channels: tuple[int, ...] = (1, 3)) -> None:
+def require_shape(
+    network: str, image: ImageShape, heights: tuple[int, ...], channels: tuple[int, ...] = (1, 3)
+) -> None:
     """Raises ValueError unless `image` is square, of one of `heights` and of one of `channels`."""
     if image.height != image.width or image.height not in heights or image.channels not in channels:
         sizes = ", ".join(f"{h}x{h}" for h in heights)
@@ -56,7 +58,7 @@ def require_shape(network: str, image: ImageShape, heights: tuple[int, ...], cha
 
 
 def initialise_normal(module: nn.Module, std: float = 0.02, norm_std: float = 0.0) -> nn.Module:
-    """Convolutions and linear layers N(0, std), their biases 0; norms N(1, norm_std), biases 0 (Radford et al. 2015)."""
+    """Convolutions and linear layers N(0, std), norms N(1, norm_std), all biases 0 (Radford et al. 2015)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, std)

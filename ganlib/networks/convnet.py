@@ -1,12 +1,13 @@
 """Our own convolutional pair: a batch-normalised generator against a discriminator without any norm.
 
-It departs from DCGAN where that pays: the first map is a few pixels wide for any size (28 = 7 * 4, 48 = 6 * 8), and the
-discriminator judges each image by itself, which a gradient penalty needs (Gulrajani et al. 2017, section 4; Mescheder et
-al. 2018).
+It departs from DCGAN where that pays: the first map is a few pixels wide for any size (28 = 7 * 4, 48 = 6 * 8), and
+the discriminator judges each image by itself, which a gradient penalty needs (Gulrajani et al. 2017, section 4;
+Mescheder et al. 2018).
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field
@@ -26,13 +27,17 @@ def stages(size: int) -> tuple[int, int]:
         first, doublings = first // 2, doublings + 1
     if not 4 <= first <= 7 or doublings == 0:
         raise ValueError(
-            f"network 'convnet' makes sizes that are 4, 5, 6 or 7 times a power of two (16, 28, 48, 64, ...), not {size}"
+            "network 'convnet' makes sizes that are 4, 5, 6 or 7 times a power of two (16, 28, 48, 64, ...), "
+            f"not {size}"
         )
     return first, doublings
 
 
 class ConvGenerator(nn.Sequential):
-    """[N, z] -> [N, C, S, S] in [-1, 1]. `width` features at full size / 2, twice as many at each halving up to `widest`."""
+    """[N, z] -> [N, C, S, S] in [-1, 1].
+
+    `width` features at half the full size, twice as many at each halving below, up to `widest`.
+    """
 
     def __init__(self, latent_dim: int, size: int, channels: int, width: int, widest: int):
         first, doublings = stages(size)
@@ -43,7 +48,7 @@ class ConvGenerator(nn.Sequential):
             BatchNorm(features[0]),
             nn.ReLU(inplace=True),
         ]
-        for inputs, outputs in zip(features, features[1:], strict=False):
+        for inputs, outputs in pairwise(features):
             layers += [
                 nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False),
                 BatchNorm(outputs),
@@ -53,7 +58,10 @@ class ConvGenerator(nn.Sequential):
 
 
 class ConvDiscriminator(nn.Sequential):
-    """[N, C, S, S] -> [N] logits. `width` features after the first halving, twice as many at each next up to `widest`."""
+    """[N, C, S, S] -> [N] logits.
+
+    `width` features after the first halving, twice as many after each next, up to `widest`.
+    """
 
     def __init__(self, size: int, channels: int, width: int, widest: int):
         first, halvings = stages(size)

@@ -14,7 +14,7 @@ Widths = tuple[Annotated[int, Field(ge=1, le=65536)], ...]
 
 
 class Maxout(nn.Module):
-    """[N, in] -> [N, out], each output the largest of `pieces` linear maps (Goodfellow et al. 2013, arXiv 1302.4389)."""
+    """[N, in] -> [N, out], each the largest of `pieces` linear maps (Goodfellow et al. 2013, arXiv 1302.4389)."""
 
     def __init__(self, inputs: int, outputs: int, pieces: int):
         super().__init__()

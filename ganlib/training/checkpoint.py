@@ -1,7 +1,7 @@
 """Checkpoints: a folder of `recipe.yaml`, `progress.json` and safetensors. Nothing in it can run code.
 
-`progress.json` is the table of contents, with the size and SHA-256 of every other file, so that a checkpoint that was cut
-short is told from a whole one.
+`progress.json` is the table of contents, with the size and SHA-256 of every other file, so that a checkpoint that was
+cut short is told from a whole one.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class State:
                 have = list(theirs[name].shape) if name in theirs else "nothing"
                 want = list(ours[name].shape) if name in ours else "nothing"
                 raise UserError(
-                    f"checkpoint {folder} does not fit the recipe: {stem} has {have} at {name}, the recipe wants {want}; "
-                    "use the recipe.yaml beside the weights"
+                    f"checkpoint {folder} does not fit the recipe: {stem} has {have} at {name}, "
+                    f"the recipe wants {want}; use the recipe.yaml beside the weights"
                 )
         module.load_state_dict(theirs)
 
@@ -119,14 +119,21 @@ class State:
 
 def read_contents(folder: Path) -> Contents:
     """The table of contents of a checkpoint whose files are all there in full length. Raises UserError otherwise."""
+    damaged = f"checkpoint {folder} is damaged: progress.json is not what was written; use an earlier one"
     try:
-        contents = Contents.model_validate_json((folder / "progress.json").read_text())
+        content = json.loads((folder / "progress.json").read_bytes())
     except OSError as error:
         raise UserError(f"{folder} is not a checkpoint: progress.json cannot be read ({error.strerror})") from error
-    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"checkpoint {folder} is damaged: progress.json is not what was written; use an earlier one") from error
-    if contents.schema_version > SCHEMA:
+    except ValueError as error:
+        raise UserError(damaged) from error
+    # Before its fields are judged: a newer version may well have others.
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA:
         raise UserError(f"checkpoint {folder} was written by a newer version of this program; update it")
+    try:
+        contents = Contents.model_validate(content)
+    except ValidationError as error:
+        raise UserError(damaged) from error
     for name, (size, _) in contents.files.items():
         found = (folder / name).stat().st_size if (folder / name).is_file() else None
         if found != size:

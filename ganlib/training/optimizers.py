@@ -42,9 +42,7 @@ class Adam(_Optimizer):
     eps: float = Field(1e-8, gt=0)
 
     def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            parameters, self.lr, self.betas, self.eps, weight_decay=self.weight_decay, fused=True
-        )
+        return torch.optim.AdamW(parameters, self.lr, self.betas, self.eps, weight_decay=self.weight_decay, fused=True)
 
 
 class SGD(_Optimizer):

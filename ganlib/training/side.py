@@ -33,7 +33,7 @@ class Side:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Gradients flow through this side but none are computed for its weights, which saves a third of its backward."""
+        """Gradients flow through this side, none are computed for its weights: a third of its backward saved."""
         self.module.requires_grad_(False)
         try:
             yield

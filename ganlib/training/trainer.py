@@ -83,7 +83,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(train.seed, "init"))
             self.method = recipe.method.build(recipe.image)
-        self.method.to(self.device, memory_format=torch.channels_last)
+        self.method.to(self.device).to(memory_format=torch.channels_last)
         bind_draws(self.method, self.draws)
         self.average: nn.Module | None = None
         if recipe.optim.ema_half_life:
@@ -186,12 +186,12 @@ class Trainer:
             )
         if last:
             after = self._judge_again(batch, latents)
-            meter.add({"d_fake/before_g": loss.parts["d_fake"], "d_fake/after_g": after}, self.share)
+            meter.add({"d_fake_before_g": loss.parts["d_fake"], "d_fake_after_g": after}, self.share)
         self.progress.rounds += 1
 
     @torch.no_grad()
     def _judge_again(self, batch: Batch, latents: Tensor | None) -> Tensor:
-        """D(G(z)) once more on the round's last latents, after the generator's step, leaving running statistics alone."""
+        """D(G(z)) on the round's last latents once more, after the generator's step; running statistics stay."""
         assert latents is not None
         norms = [layer for layer in self.method.modules() if isinstance(layer, BatchNorm)]
         momenta = [layer.momentum for layer in norms]

@@ -1,0 +1,317 @@
+"""The command `gan`. Heavy imports stand in the commands, so that `gan --help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganlib.errors import UserError
+
+if TYPE_CHECKING:
+    from ganlib.data import Dataset
+    from pipelines.run_folder import Home
+    from pipelines.workflow import Outcome
+
+app = typer.Typer(
+    help="Train, evaluate, publish and compare GANs: on this machine or a Ray cluster, every run in MLflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich takes half of the time that `gan --help` has
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="GAN_HOME", help="Folder of datasets, runs and the local MLflow.")
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option("--tracking", envvar="MLFLOW_TRACKING_URI", help="MLflow's address; HOME/mlflow where none is given."),
+]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", help="'digits', a folder with IDX files, or a folder of images.")
+]
+KindOption = Annotated[str | None, typer.Option("--kind", help="What the source is, where it is not recognised.")]
+RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe (see `gan recipes`) or a YAML file.")]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(help="Fields to change, by dotted path: optim.generator.lr=1e-4 workers=2")
+]
+DEFAULT_HOME = Path("work")
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def prepare(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    source: SourceOption = None,
+    kind: KindOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Prepare the dataset that a recipe reads, and train its classifier where it has labels."""
+    from pipelines.prepare import prepare as stage
+    from pipelines.shipped import find_recipe
+
+    dataset = stage(find_recipe(recipe, overrides or ()), _home(home), source, kind)
+    describe_dataset(dataset)
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    source: SourceOption = None,
+    kind: KindOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest run of this recipe on this data.")
+    ] = False,
+    run: Annotated[str | None, typer.Option("--run", help="Go on with this run (its name or folder).")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    tracking: TrackingOption = None,
+) -> None:
+    """Train a recipe, with checkpoints, evaluation beside the training, and a record in MLflow."""
+    from pipelines.prepare import prepare as prepare_stage
+    from pipelines.run_folder import find_run, new_run_name, newest_run
+    from pipelines.shipped import find_recipe
+    from pipelines.train import create_run
+    from pipelines.train import train as stage
+
+    opened = _home(home)
+    uri = _tracking(opened, tracking)
+    if run is not None:
+        folder = find_run(opened, run)
+    else:
+        found = find_recipe(recipe, overrides or ())
+        dataset = prepare_stage(found, opened, source, kind)
+        if resume:
+            folder = newest_run(opened, found.name, dataset.digest)
+        else:
+            folder = create_run(found, dataset, opened, new_run_name(found.name))
+    if (resume or run) and overrides:
+        raise UserError("a resumed run keeps its recipe; leave the overrides out, or start a new run")
+    typer.echo(f"run {folder.path}")
+    stage(folder, uri)
+    report_run(folder.path)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run's name or folder.")],
+    checkpoint: Annotated[str | None, typer.Option(help="A checkpoint's name; the newest by default.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Judge a checkpoint of a run on the dataset that it was trained on."""
+    from ganlib.data import Dataset
+    from ganlib.training.checkpoint import newest_checkpoint
+    from pipelines.console import Progress
+    from pipelines.evaluate import evaluate_checkpoint
+    from pipelines.run_folder import find_run
+
+    folder = find_run(_home(home), run)
+    newest = newest_checkpoint(folder.path)
+    if checkpoint is None:
+        if newest is None:
+            raise UserError(f"run {folder.name} has no whole checkpoint yet")
+        checkpoint = newest.name
+    dataset = Dataset.open(Path(folder.facts().dataset_path))
+    with Progress("evaluate") as progress:
+        metrics = evaluate_checkpoint(folder, checkpoint, dataset, progress.update)
+    print_metrics(metrics)
+
+
+@app.command()
+def sample(
+    run: Annotated[str, typer.Argument(help="A run's name or folder, or a checkpoint's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of single PNG files, or a .png file for one grid.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000)] = 64,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Draw images from a trained generator: the same seed gives the same images."""
+    from ganlib.files import write_atomically
+    from ganlib.pictures import grid, png, to_image
+    from ganlib.sampling import load_sampler
+    from ganlib.training.checkpoint import newest_checkpoint
+    from pipelines.console import Progress
+    from pipelines.run_folder import find_run
+
+    folder = Path(run) if (Path(run) / "progress.json").is_file() else None
+    if folder is None:
+        found = find_run(_home(home), run)
+        folder = newest_checkpoint(found.path)
+        if folder is None:
+            raise UserError(f"run {found.name} has no whole checkpoint yet")
+    sampler = load_sampler(folder)
+    if out.suffix == ".png":
+        write_atomically(out, png(grid(sampler.sample(count, seed))))
+    else:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"the output folder {out} cannot be written ({error.strerror})") from error
+        with Progress("sample") as progress:
+            for first in range(0, count, 256):
+                for i, image in enumerate(sampler.sample(min(256, count - first), seed, first)):
+                    write_atomically(out / f"sample-{first + i:06d}.png", png(to_image(image)))
+                progress.update(min(first + 256, count), count)
+    typer.echo(out)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    source: SourceOption = None,
+    kind: KindOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    tracking: TrackingOption = None,
+) -> None:
+    """The whole chain: prepare, train, evaluate, publish. What was done before with the same inputs is not done again."""
+    from pipelines.shipped import find_recipe
+    from pipelines.workflow import run_chain
+
+    opened = _home(home)
+    found = find_recipe(recipe, overrides or ())
+    uri = _tracking(opened, tracking)
+    outcome = run_chain(found, opened, source, kind, uri, typer.echo)
+    report_chain(outcome, opened, uri)
+
+
+@app.command()
+def ui(
+    home: HomeOption = DEFAULT_HOME,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    tracking: TrackingOption = None,
+) -> None:
+    """Open MLflow's UI on this machine's loopback address."""
+    from pipelines.tracking import check_tracking, default_tracking_uri
+
+    opened = _home(home)
+    uri = tracking or default_tracking_uri(opened.path)
+    if uri.startswith("http"):
+        check_tracking(uri)
+        typer.echo(f"MLflow is at {uri}")
+        return
+    check_tracking(uri)
+    artifacts = (opened.path / "mlflow" / "artifacts").as_uri()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [*command, "--backend-store-uri", uri, "--default-artifact-root", artifacts])
+
+
+@app.command()
+def runs(
+    experiment: Annotated[str | None, typer.Argument(help="A recipe's name; all by default.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="A metric, parameter or fact, lowest first; '-name' for highest.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Metrics, parameters and facts to show, separated by commas.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    home: HomeOption = DEFAULT_HOME,
+    tracking: TrackingOption = None,
+) -> None:
+    """Compare runs in a table, by any metric or parameter."""
+    from pipelines.runs import runs_table
+
+    table = runs_table(
+        _tracking(_home(home), tracking), experiment, sort, [c for c in (columns or "").split(",") if c], limit
+    )
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(table.rich())
+    else:
+        typer.echo(table.plain())
+
+
+@app.command()
+def recipes(show: Annotated[str | None, typer.Argument(help="A recipe to print whole, as YAML.")] = None) -> None:
+    """The recipes that come with the product."""
+    from pipelines.shipped import find_recipe, shipped_recipes
+
+    if show is not None:
+        typer.echo(find_recipe(show).dump(), nl=False)
+        return
+    import yaml
+
+    for name, path in shipped_recipes().items():
+        typer.echo(f"{name:14s} {yaml.safe_load(path.read_text())['about']}")
+
+
+def describe_dataset(dataset: Dataset) -> None:
+    """One line a fact of a dataset."""
+    manifest = dataset.manifest
+    typer.echo(f"dataset    {dataset.path}")
+    typer.echo(f"images     {', '.join(f'{count:,} {split}' for split, count in manifest.counts.items())}")
+    typer.echo(f"shape      {'x'.join(map(str, manifest.image_shape))}")
+    if manifest.classifier is not None:
+        typer.echo(f"classifier accuracy {manifest.classifier.accuracy:.4f} on the test split")
+    for skipped in manifest.skipped[:10]:
+        typer.echo(f"skipped    {skipped.record}: {skipped.reason}")
+
+
+def print_metrics(metrics: dict[str, float]) -> None:
+    """A short table; the shares of single modes are left to MLflow."""
+    for name, value in metrics.items():
+        if not name.startswith("mode_share/"):
+            typer.echo(f"{name:28s} {value:10.4g}")
+
+
+def report_run(folder: Path) -> None:
+    """What a finished training leaves, by path."""
+    from pipelines.run_folder import RunFolder
+
+    finished = RunFolder(folder)
+    checkpoint = finished.last_checkpoint()
+    print_metrics(finished.evaluation(checkpoint.name) or {})
+    typer.echo(f"checkpoint {checkpoint}")
+    typer.echo(f"grid       {sorted(finished.pictures.glob('samples-*.png'))[-1]}")
+    typer.echo(f"animation  {finished.pictures / 'animation.gif'}")
+
+
+def report_chain(outcome: Outcome, home: Home, uri: str) -> None:
+    """The end of `gan run`: metrics, pictures, the model, and how to open MLflow."""
+    typer.echo("")
+    report_run(outcome.run.path)
+    champion = ", champion" if outcome.published.champion else ""
+    typer.echo(f"model      {outcome.published.model_uri}{champion}")
+    where = f"gan ui --home {home.path}" if uri.startswith("sqlite") else uri
+    typer.echo(f"MLflow     {where}")
+
+
+def _home(path: Path) -> Home:
+    from pipelines.run_folder import Home
+
+    return Home(path).create()
+
+
+def _tracking(home: Home, given: str | None) -> str:
+    from pipelines.tracking import check_tracking, default_tracking_uri
+
+    uri = given or default_tracking_uri(home.path)
+    check_tracking(uri)
+    return uri
+
+
+def main() -> None:
+    """Runs `gan`. A person's mistake is one line on stderr and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.echo(f"gan: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

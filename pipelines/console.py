@@ -1,0 +1,66 @@
+"""What a person sees while something takes long: bars on a terminal, quiet plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+APPEARS_AFTER = 2.0
+LINE_EVERY = 15.0
+
+
+class Progress:
+    """A bar with images/s and time left on a terminal; elsewhere a line now and then. Nothing for what ends within 2 s.
+
+    Used as a context manager; `update(done, total)` may be called as often as it likes.
+    """
+
+    def __init__(self, title: str, unit: str = "images"):
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        self.title, self.unit = title, unit
+        self._console = Console(stderr=True)
+        self._start = self._line = time.monotonic()
+        self._first = 0
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
+            self._task = self._bar.add_task(title, total=None, note="")
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """`done` of `total`; `note` is shown beside the rate."""
+        now = time.monotonic()
+        if self._first == 0:
+            self._first, self._start = done, min(self._start, now)
+        seconds = now - self._start
+        rate = done / seconds if seconds > 0 else 0.0
+        said = f"{rate:,.0f} {self.unit}/s {note}".strip()
+        if self._bar is not None:
+            if seconds > APPEARS_AFTER and not self._bar.live.is_started:
+                self._bar.start()
+            self._bar.update(self._task, completed=done, total=total, note=said)
+        elif now - self._line > LINE_EVERY:
+            self._line = now
+            left = (total - done) / rate if rate else float("inf")
+            print(
+                f"{self.title}: {done:,} of {total:,} {self.unit}, {said}, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,151 @@
+"""Where things lie: the home folder, and in it one folder a run, which is the whole record of that run.
+
+HOME/datasets/<name>-<digest>/       prepared datasets
+HOME/runs/<run>/                     recipe.yaml, run.json, checkpoint-*/, evaluations/, pictures/, journal/
+HOME/mlflow/                         the local MLflow: SQLite database and artifacts
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ganlib.errors import UserError
+from ganlib.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds everything that the product keeps (`--home`, or GAN_HOME)."""
+
+    path: Path
+
+    @property
+    def datasets(self) -> Path:
+        return self.path / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def stages(self) -> Path:
+        return self.path / "stages"
+
+    def create(self) -> Home:
+        """Makes the folders. Raises UserError where they cannot be made."""
+        try:
+            for folder in (self.datasets, self.runs, self.stages):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the home folder {self.path} cannot be written ({error.strerror}); give another with --home or GAN_HOME"
+            ) from error
+        return Home(self.path.resolve())
+
+
+class RunFacts(BaseModel):
+    """What `run.json` holds: what never changes while the run goes on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    unique: str
+    recipe: str
+    dataset_path: str
+    dataset_name: str
+    dataset_digest: str
+    created: float
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, facts: RunFacts, recipe_yaml: str) -> RunFolder:
+        """Makes the folder, `run.json` last."""
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / "recipe.yaml", recipe_yaml)
+        write_atomically(path / "run.json", facts.model_dump_json(indent=2))
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def pictures(self) -> Path:
+        return self.path / "pictures"
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "run.json").is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether training has come to its end."""
+        return (self.path / "finished.json").is_file()
+
+    def finish(self, checkpoint: str) -> None:
+        """Says that training ended, with `checkpoint` the last."""
+        write_atomically(self.path / "finished.json", json.dumps({"checkpoint": checkpoint}))
+
+    def last_checkpoint(self) -> Path:
+        """The last checkpoint of a finished run."""
+        return self.path / json.loads((self.path / "finished.json").read_text())["checkpoint"]
+
+    def facts(self) -> RunFacts:
+        """Raises UserError where this is no run's folder."""
+        try:
+            return RunFacts.model_validate_json((self.path / "run.json").read_text())
+        except (OSError, ValidationError) as error:
+            raise UserError(f"{self.path} is not the folder of a run (it has no whole run.json)") from error
+
+    def evaluation_file(self, checkpoint: str) -> Path:
+        """Where the metrics of one checkpoint are kept, as JSON."""
+        return self.path / "evaluations" / f"{checkpoint}.json"
+
+    def evaluation(self, checkpoint: str) -> dict[str, float] | None:
+        """The metrics of one checkpoint, or None where it has not been judged."""
+        try:
+            found: dict[str, Any] = json.loads(self.evaluation_file(checkpoint).read_text())
+        except (OSError, ValueError):
+            return None
+        return {name: float(value) for name, value in found.items()}
+
+
+def new_run_name(recipe: str) -> str:
+    """A name that no other run has: recipe, time, four random digits."""
+    return f"{recipe}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def find_run(home: Home, name: str) -> RunFolder:
+    """The run that `name` (a run's name or its folder) means. Raises UserError where there is none."""
+    for path in (home.runs / name, Path(name)):
+        if (path / "run.json").is_file():
+            return RunFolder(path.resolve())
+    runs = sorted(path.name for path in home.runs.glob("*") if (path / "run.json").is_file())
+    known = f"; the newest runs are {', '.join(runs[-3:])}" if runs else "; there are no runs yet"
+    raise UserError(f"there is no run {name!r} in {home.runs}{known}")
+
+
+def newest_run(home: Home, recipe: str, dataset_digest: str) -> RunFolder:
+    """The newest run of a recipe on a dataset. Raises UserError where there is none."""
+    found = []
+    for path in home.runs.glob("*"):
+        folder = RunFolder(path)
+        if folder.exists:
+            facts = folder.facts()
+            if facts.recipe == recipe and facts.dataset_digest == dataset_digest:
+                found.append((facts.created, folder))
+    if not found:
+        raise UserError(f"there is no run of {recipe!r} on this dataset in {home.runs} to resume; leave out --resume")
+    return max(found, key=lambda pair: pair[0])[1]

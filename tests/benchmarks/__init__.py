@@ -1,0 +1,1 @@
+"""How fast and how good, as ratios measured side by side in one run: `make bench`, or `python -m tests.benchmarks`."""

@@ -1,0 +1,53 @@
+"""Runs benchmarks in turn, each in a process of its own, and prints all their targets in one table at the end.
+
+python -m tests.benchmarks           the short ones: batches, training_step, orchestration (some ten minutes)
+python -m tests.benchmarks mnist     quality for time on MNIST (twice eight minutes of training, and judging)
+
+The exit status is 1 where a benchmark broke; a target that was missed is said in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.report import Target, read_targets, show_targets
+
+MODULES = {
+    "batches": "tests.benchmarks.batches",
+    "training_step": "tests.benchmarks.training_step",
+    "orchestration": "tests.benchmarks.orchestration",
+    "mnist": "tests.benchmarks.mnist_quality",
+}
+SHORT = ("batches", "training_step", "orchestration")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODULES)}")
+    names = parser.parse_args().names or SHORT
+    if unknown := [name for name in names if name not in MODULES]:
+        parser.error(f"there is no benchmark {unknown[0]!r} (there are: {', '.join(MODULES)})")
+    targets: list[Target] = []
+    broken: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            file = Path(folder) / f"{name}.json"
+            ended = subprocess.run([sys.executable, "-m", MODULES[name], "--json", str(file)], check=False)
+            if ended.returncode == 0:
+                targets += read_targets(file)
+            else:
+                broken.append(name)
+    if len(names) > 1:
+        show_targets(targets)
+    if broken:
+        sys.exit(f"broken, see above: {', '.join(broken)}")
+
+
+if __name__ == "__main__":
+    main()

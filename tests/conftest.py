@@ -1,0 +1,10 @@
+"""One thread a process: two processes of several threads each, on two cores, spin against each other for 30 times the
+time that one thread takes."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for this process, before torch is imported, and for those that tests start
+
+import torch
+
+torch.set_num_threads(1)

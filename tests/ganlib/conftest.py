@@ -1,0 +1,49 @@
+"""Real handwriting at the sizes that the networks want, and a recipe so small that a step takes milliseconds."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
+from ganlib.recipe import Recipe
+
+TINY = """
+name: tiny
+data: {size: 16, channels: 1}
+method:
+  generator: {kind: convnet, width: 4, widest: 8}
+  discriminator: {kind: convnet, width: 4, widest: 8}
+  latent: {dim: 6}
+optim:
+  generator: {kind: adam, lr: 1.0e-3, betas: [0.5, 0.99]}
+  discriminator: {kind: adam, lr: 1.0e-3, betas: [0.5, 0.99]}
+  ema_half_life: 100
+train: {batch: 16, images: 640, tick: 160}
+"""
+
+
+def tiny_recipe(folder: Path, *overrides: str) -> Recipe:
+    """The recipe above, from a file in `folder`, with fields overridden."""
+    path = folder / "tiny.yaml"
+    path.write_text(TINY)
+    return Recipe.load(path, overrides)
+
+
+def _digits(into: Path, size: int, channels: Literal[1, 3]) -> Dataset:
+    return prepare_dataset(open_source("digits"), Preparation(size=size, channels=channels), into, "digits")
+
+
+@pytest.fixture(scope="session")
+def digits16(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return _digits(tmp_path_factory.mktemp("digits16"), 16, 1)
+
+
+@pytest.fixture(scope="session")
+def digits28(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return _digits(tmp_path_factory.mktemp("digits28"), 28, 1)
+
+
+@pytest.fixture(scope="session")
+def digits48(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return _digits(tmp_path_factory.mktemp("digits48"), 48, 3)
