@@ -168,7 +168,10 @@ def override_field(values: dict[str, Any], override: str) -> dict[str, Any]:
 def _assign(values: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
     head, *rest = path
     changed = dict(values)
-    for key in [key for key in values if isinstance(values[key], dict)] if head == "*" and rest else [head]:
+    keys = [key for key in values if isinstance(values[key], dict)] if head == "*" and rest else [head]
+    if not keys:
+        raise UserError(f"'*.{'.'.join(rest)}' in an override stands for nothing there; write the name for '*'")
+    for key in keys:
         if not rest:
             changed[key] = value
             # The other fields of a part belong to the kind that it was: `penalty.kind=none` leaves gamma behind.

@@ -298,18 +298,22 @@ def _tracking(home: Home, given: str | None) -> str:
     from pipelines.tracking import check_tracking, default_tracking_uri
 
     uri = given or default_tracking_uri(home.path)
+    # Parts of MLflow ask the environment, whatever address its caller names.
+    os.environ["MLFLOW_TRACKING_URI"] = uri
     check_tracking(uri)
     return uri
 
 
 def main() -> None:
-    """Runs `gan`. A person's mistake is one line on stderr and exit status 2."""
+    """Runs `gan`. A person's mistake, and an MLflow that went away, is one line on stderr and exit status 2."""
     try:
         app()
-    except UserError as error:
-        if "--debug" in sys.argv:
+    except Exception as error:
+        from_mlflow = type(error).__module__.startswith("mlflow.")
+        if "--debug" in sys.argv or not (from_mlflow or isinstance(error, UserError)):
             raise
-        typer.echo(f"gan: {' '.join(str(error).split())}", err=True)
+        advice = "; the same command goes on where it stopped" if from_mlflow else ""
+        typer.echo(f"gan: {' '.join(str(error).split())}{advice}", err=True)
         sys.exit(2)
 
 

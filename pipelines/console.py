@@ -22,8 +22,8 @@ class Progress:
 
         self.title, self.unit = title, unit
         self._console = Console(stderr=True)
-        self._start = self._line = time.monotonic()
-        self._first = 0
+        self._shown = self._line = time.monotonic()
+        self._first: tuple[float, int] | None = None
         self._bar: Progress | None = None
         if self._console.is_terminal:
             columns = (
@@ -38,13 +38,14 @@ class Progress:
     def update(self, done: int, total: int, note: str = "") -> None:
         """`done` of `total`; `note` is shown beside the rate."""
         now = time.monotonic()
-        if self._first == 0:
-            self._first, self._start = done, min(self._start, now)
-        seconds = now - self._start
-        rate = done / seconds if seconds > 0 else 0.0
+        if self._first is None:
+            # Rates count from the first word on: what goes before it is starting up.
+            self._first = now, done
+        since, before = self._first
+        rate = (done - before) / (now - since) if now > since else 0.0
         said = f"{rate:,.0f} {self.unit}/s {note}".strip()
         if self._bar is not None:
-            if seconds > APPEARS_AFTER and not self._bar.live.is_started:
+            if now - self._shown > APPEARS_AFTER and not self._bar.live.is_started:
                 self._bar.start()
             self._bar.update(self._task, completed=done, total=total, note=said)
         elif now - self._line > LINE_EVERY:

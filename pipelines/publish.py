@@ -17,6 +17,7 @@ from pipelines.tracking import mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION = "champion"
@@ -87,16 +88,17 @@ def publish(
         }
         mine = next((other for other in _versions(client, name) if tags.items() <= other.tags.items()), None)
         if mine is None:
-            model_id = _log_model(client, generator, run_id, tags, Path(folder))
-            mine = _register(client, name, model_id, run_id, tags)
+            mine = _register(client, name, _log_model(client, generator, run_id, tags, Path(folder)), tags)
     champion = _is_best(mine, _versions(client, name))
     if champion:
         client.set_registered_model_alias(name, CHAMPION, mine.version)
     return Published(f"models:/{name}/{mine.version}", name, str(mine.version), champion)
 
 
-def _log_model(client: "MlflowClient", generator: Path, run_id: str, tags: Mapping[str, str], scratch: Path) -> str:
-    """Upload the model's folder; returns the id of the logged model, an output of the run at no step in particular."""
+def _log_model(
+    client: "MlflowClient", generator: Path, run_id: str, tags: Mapping[str, str], scratch: Path
+) -> "LoggedModel":
+    """Upload the model's folder as a logged model, an output of the run at no step in particular."""
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
@@ -133,10 +135,10 @@ def _log_model(client: "MlflowClient", generator: Path, run_id: str, tags: Mappi
         status = LoggedModelStatus.READY
     finally:
         client.finalize_logged_model(logged.model_id, status)
-    return str(logged.model_id)
+    return logged
 
 
-def _register(client: "MlflowClient", name: str, model_id: str, run_id: str, tags: Mapping[str, str]) -> "ModelVersion":
+def _register(client: "MlflowClient", name: str, model: "LoggedModel", tags: Mapping[str, str]) -> "ModelVersion":
     from mlflow.exceptions import MlflowException
 
     try:
@@ -144,7 +146,9 @@ def _register(client: "MlflowClient", name: str, model_id: str, run_id: str, tag
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return client.create_model_version(name, f"models:/{model_id}", run_id, dict(tags), model_id=model_id)
+    # Its location rather than models:/<id>, which a SQL store resolves by the process' one tracking URI.
+    location, run_id = model.artifact_location, model.source_run_id
+    return client.create_model_version(name, location, run_id, dict(tags), model_id=model.model_id)
 
 
 def _versions(client: "MlflowClient", name: str) -> "list[ModelVersion]":

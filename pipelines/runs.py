@@ -124,7 +124,7 @@ def _value(run: "Run", column: str) -> str | float | None:
     datasets = [entry.dataset.name for entry in run.inputs.dataset_inputs]
     facts: dict[str, str | float | None] = {
         "name": run.info.run_name,
-        "recipe": run.data.params.get("name"),
+        "recipe": run.data.tags.get("recipe"),
         "status": run.info.status,
         "images": _number(run.data.tags.get(IMAGES_TAG)),
         "dataset": datasets[0] if datasets else None,

@@ -73,7 +73,7 @@ class Sender:
         """Tail the journal from a daemon thread; returns at once, whether MLflow answers or not."""
         self._draining.clear()
         self._deadline = math.inf
-        self._thread = threading.Thread(target=self._tail, name="mlflow-sender", daemon=True)
+        self._thread = threading.Thread(target=self._tail, args=[self._thread], name="mlflow-sender", daemon=True)
         self._thread.start()
 
     def drain(self, timeout: float) -> int:
@@ -86,7 +86,9 @@ class Sender:
         self._thread.join(timeout)
         return sum(1 for _ in self._entries())
 
-    def _tail(self) -> None:
+    def _tail(self, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()  # a drain that ran out of time leaves it in the middle of a request
         waits = _waits()
         away = False
         while time.monotonic() < self._deadline:

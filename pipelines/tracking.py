@@ -4,6 +4,7 @@ mlflow takes seconds to import, so that only functions here import it.
 """
 
 import getpass
+import logging
 import os
 import platform
 import socket
@@ -34,12 +35,15 @@ IMAGES_TAG = "gan.images"
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a team's runs are its own affair
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # the files are small, and the bars break a log
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for what no run here asks for
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # six seconds; MLflow's own 7 hold a caller for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every retry
 
 
 def default_tracking_uri(home: Path) -> str:

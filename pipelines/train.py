@@ -162,7 +162,14 @@ def connect(workers: int) -> None:
         return
     # One logical CPU more than the workers use: the evaluation beside them gives way to them (nice), it needs no core.
     cpus = max(len(os.sched_getaffinity(0)), workers) + 1
-    ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy laptop takes longer than Ray's 60 s
+    try:
+        ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    except Exception as error:  # Ray raises bare Exceptions here
+        raise UserError(
+            f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); see /tmp/ray/session_latest/logs, "
+            "or train without it (workers=0)"
+        ) from error
 
 
 def read_error(run: RunFolder) -> str | None:

@@ -67,7 +67,8 @@ class RayWriter:
             checkpoint_dir_name=name,
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
             checkpoint_upload_fn=upload if snapshot is not None else None,
-            validation=_validation(name) if judge else False,
+            # Only the worker that brings the checkpoint may ask for its validation.
+            validation=_validation(name) if judge and snapshot is not None else False,
         )
 
     def judge(self, name: str) -> None:
@@ -76,7 +77,7 @@ class RayWriter:
             checkpoint=self._checkpoint(name) if self.shelf is not None else None,
             checkpoint_dir_name=name,
             checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
-            validation=_validation(name),
+            validation=_validation(name) if self.shelf is not None else False,
         )
 
     def close(self) -> None:

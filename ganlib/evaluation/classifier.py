@@ -23,7 +23,7 @@ FEATURES = 128
 BATCH = 128
 IMAGES = 120_000
 """Images seen in training the classifier: two epochs of MNIST, more of smaller sets."""
-MAX_EPOCHS = 60
+MAX_EPOCHS = 20
 
 
 class Classifier(nn.Module):

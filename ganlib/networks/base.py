@@ -20,9 +20,9 @@ class ImageShape(NamedTuple):
 
 
 class Config(BaseModel):
-    """A part of the recipe: unknown fields are errors, values never change."""
+    """A part of the recipe: unknown fields are errors, values are finite and never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class GeneratorConfig(Config):
@@ -59,6 +59,8 @@ def require_shape(
 
 def initialise_normal(module: nn.Module, std: float = 0.02, norm_std: float = 0.0) -> nn.Module:
     """Convolutions and linear layers N(0, std), norms N(1, norm_std), all biases 0 (Radford et al. 2015)."""
+    if any(parameter.is_meta for parameter in module.parameters()):
+        return module  # there is nothing to fill, and torch's `normal_` would import its compiler for it: seconds
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(layer.weight, 0.0, std)

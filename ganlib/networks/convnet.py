@@ -54,7 +54,7 @@ class ConvGenerator(nn.Sequential):
                 BatchNorm(outputs),
                 nn.ReLU(inplace=True),
             ]
-        super().__init__(*layers, nn.ConvTranspose2d(features[-1], channels, 4, 2, 1), nn.Tanh())
+        super().__init__(*layers, nn.Conv2d(features[-1], 4 * channels, 3, 1, 1), nn.PixelShuffle(2), nn.Tanh())
 
 
 class ConvDiscriminator(nn.Sequential):
@@ -65,9 +65,9 @@ class ConvDiscriminator(nn.Sequential):
 
     def __init__(self, size: int, channels: int, width: int, widest: int):
         first, halvings = stages(size)
-        layers: list[nn.Module] = []
-        inputs = channels
-        for level in range(halvings):
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]
+        inputs = width
+        for level in range(1, halvings):
             outputs = min(width * 2**level, widest)
             layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs

@@ -163,10 +163,10 @@ def checkpoint_name(images: int) -> str:
 
 
 def newest_checkpoint(run_folder: Path) -> Path | None:
-    """The newest whole checkpoint below `run_folder`. One that was cut short is passed over."""
+    """The newest whole checkpoint below `run_folder`. One that was cut short or is damaged is passed over."""
     for folder in sorted(run_folder.glob("checkpoint-*"), reverse=True):
         try:
-            read_checkpoint(folder, stems=())
+            read_checkpoint(folder)
         except UserError:
             continue
         return folder

@@ -55,6 +55,6 @@ class Side:
         for path, value in tensors.items():
             name, key = path.rsplit("/", 1)
             parameter = by_name[name]
-            place = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-            place = place.to(value.dtype).requires_grad_(False)
+            like = parameter if value.shape == parameter.shape else value
+            place = torch.empty_like(like, dtype=value.dtype, device=parameter.device, requires_grad=False)
             self.optimizer.state[parameter][key] = place.copy_(value)

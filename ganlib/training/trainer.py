@@ -216,6 +216,14 @@ class Trainer:
                 f"checkpoint {folder} was trained on dataset {state.dataset[:12]}, not {self.dataset.digest[:12]}; "
                 "resume with the dataset that it was trained on"
             )
+        theirs, ours = (
+            [side.kind for side in (r.optim.generator, r.optim.discriminator)] for r in (state.recipe, self.recipe)
+        )
+        if theirs != ours:
+            raise UserError(
+                f"checkpoint {folder} holds the state of optimizers {' and '.join(theirs)} (generator, discriminator), "
+                f"the recipe wants {' and '.join(ours)}; resume with optim.*.kind as it was, or start a new run"
+            )
         state.load_into(self.method.generator, "generator", folder)
         state.load_into(self.method.discriminator, "discriminator", folder)
         if self.average is not None:

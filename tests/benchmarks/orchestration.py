@@ -64,9 +64,9 @@ def main() -> None:
     parser.add_argument("--source", help="what the recipe reads (the bundled digits, where it is digits)")
     parser.add_argument("--images", type=int, default=120_000, help="the length of each run")
     parser.add_argument("--rounds", type=int, default=3, help="runs of either kind")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    # As `gan train` gives its one worker. Fewer for both: `taskset -c 0 python -m tests.benchmarks.orchestration`.
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     overrides = ["workers=1", f"train.images={options.images}"]
     recipe = find_recipe(options.recipe, overrides)
     bare: list[Pace] = []
@@ -76,7 +76,7 @@ def main() -> None:
         dataset = prepare(recipe, home, options.source)
         for done in range(options.rounds):
             bare.append(bare_trainer(recipe, dataset))
-            whole.append(gan_train(options.recipe, options.source, home, overrides, options.threads))
+            whole.append(gan_train(options.recipe, options.source, home, overrides))
             print(f"orchestration: round {done + 1} of {options.rounds}", file=sys.stderr, flush=True)
     ours, alone = median(whole), median(bare)
     rows = [
@@ -104,18 +104,16 @@ def bare_trainer(recipe: Recipe, dataset: Dataset) -> Pace:
     return Pace.of([TickEnd(time.time(), t.images_seen, t.images_per_second) for t in Trainer(recipe, dataset).run()])
 
 
-def gan_train(recipe: str, source: str | None, home: Home, overrides: list[str], threads: int) -> Pace:
+def gan_train(recipe: str, source: str | None, home: Home, overrides: list[str]) -> Pace:
     """Trains by the command, as a person does, and reads the pace from the run's journal."""
-    before = set(home.runs.iterdir())
+    before = set(home.runs.glob("*/run.json"))
     command = [str(Path(sys.executable).with_name("gan")), "train", recipe, "--home", str(home.path)]
     command += [] if source is None else ["--source", source]
-    # Ray would give its worker as many threads as CPUs were asked for it, by this variable, unless it is set already.
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    ended = subprocess.run([*command, *overrides], env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run([*command, *overrides], capture_output=True, text=True, check=False)
     if ended.returncode != 0:
         sys.exit(f"{' '.join(command)} ended with status {ended.returncode}:\n{ended.stdout}{ended.stderr}")
-    (run,) = set(home.runs.iterdir()) - before
-    records = [entry.record for entry in read_entries(journal_folder(run) / "train.jsonl")]
+    (made,) = set(home.runs.glob("*/run.json")) - before
+    records = [entry.record for entry in read_entries(journal_folder(made.parent) / "train.jsonl")]
     return Pace.of(
         [
             TickEnd(record["time"] / 1000, record["images_seen"], metric_values(record)["images_per_second"])

@@ -22,7 +22,7 @@ def picture_folder(folder: Path, count: int) -> str:
         return f"{count:,} avatars"
     random = np.random.default_rng(0)
     for number in range(count):
-        # As blurred as makes a file of the avatars' size (5 to 6 kB), which takes as long to decode.
+        # As blurred as makes a file of the avatars' size (5 to 6 kB), which takes about as long to decode.
         small = Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8))
-        small.resize((96, 96), Image.Resampling.BICUBIC).save(folder / "images" / f"{number}.jpg", quality=75)
+        small.resize((96, 96), Image.Resampling.BICUBIC).save(folder / "images" / f"{number}.jpg", quality=85)
     return f"{count:,} pictures of noise"

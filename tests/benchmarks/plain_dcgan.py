@@ -64,7 +64,7 @@ class PlainDCGAN:
         )
 
     def sampler(self, training: bool) -> nn.Module:
-        """A copy of the generator as it is now, whose batch norm uses the batch's statistics, or else the running ones."""
+        """A copy of the generator as it is now; its batch norm uses the batch's statistics or else the running ones."""
         return copy.deepcopy(self.generator).train(training).requires_grad_(False)
 
 

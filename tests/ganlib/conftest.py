@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
 from ganlib.recipe import Recipe
+from ganlib.training.checkpoint import Snapshot
 
 TINY = """
 name: tiny
@@ -21,6 +23,9 @@ optim:
   ema_half_life: 100
 train: {batch: 16, images: 640, tick: 160}
 """
+DROPOUT = "method.discriminator={kind: mlp, widths: [16], pieces: 2}"
+BATCH_NORM = "method.discriminator={kind: dcgan, width: 4}"
+"""Overrides of it, each a discriminator of its kind."""
 
 
 def tiny_recipe(folder: Path, *overrides: str) -> Recipe:
@@ -28,6 +33,16 @@ def tiny_recipe(folder: Path, *overrides: str) -> Recipe:
     path = folder / "tiny.yaml"
     path.write_text(TINY)
     return Recipe.load(path, overrides)
+
+
+def assert_equal(ours: Snapshot, theirs: Snapshot) -> None:
+    """The same weights, averages, optimizer states and counts, bit for bit."""
+    assert ours.progress.model_copy(update={"seconds": 0}) == theirs.progress.model_copy(update={"seconds": 0})
+    assert ours.tensors.keys() == theirs.tensors.keys()
+    for stem, tensors in ours.tensors.items():
+        assert tensors.keys() == theirs.tensors[stem].keys()
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, theirs.tensors[stem][name]), f"{stem}: {name}"
 
 
 def _digits(into: Path, size: int, channels: Literal[1, 3]) -> Dataset:

@@ -1,6 +1,7 @@
 """Randomness as a function of (seed, stream, step, position), and of nothing else."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def test_workers_take_adjoining_slices_that_differ_by_one_row_at_most(size: int)
     rows = [World(rank, size).rows(BATCH) for rank in range(size)]
     assert rows[0][0] == 0
     assert rows[-1][1] == BATCH
-    assert all(before[1] == after[0] for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(rows))
     assert {last - first for first, last in rows} <= {BATCH // size, BATCH // size + 1}
 
 

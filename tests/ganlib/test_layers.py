@@ -1,4 +1,4 @@
-"""Layers against their definitions: TensorFlow's SAME convolutions in plain loops, torch's batch norm, dropout's mean."""
+"""Layers against their definitions: TensorFlow's SAME convolutions in plain loops, torch's batch norm, dropout."""
 
 import math
 
@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from ganlib.draws import Draws
 from ganlib.networks.layers import BatchNorm, Dropout, SameConv2d, SameConvTranspose2d, bind_draws
 
-SIZES = [(5, 1, 7, 7), (5, 2, 14, 14), (5, 2, 7, 9), (4, 2, 8, 8), (3, 2, 6, 5), (3, 1, 5, 4), (2, 2, 6, 6), (5, 3, 9, 12)]
+SIZES = [
+    (5, 1, 7, 7),
+    (5, 2, 14, 14),
+    (5, 2, 7, 9),
+    (4, 2, 8, 8),
+    (3, 2, 6, 5),
+    (3, 1, 5, 4),
+    (2, 2, 6, 6),
+    (5, 3, 9, 12),
+]
 """(kernel, stride, height, width)"""
 
 
@@ -22,7 +31,7 @@ def same_padding_before(length: int, kernel: int, stride: int) -> int:
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int) -> np.ndarray:
-    """y[n, o, i, j] = b[o] + sum_{c, p, q} w[o, c, p, q] x[n, c, s i + p - before, s j + q - before]; x is 0 outside."""
+    """y[n, o, i, j] = b[o] + sum_cpq w[o, c, p, q] x[n, c, s i + p - before, s j + q - before], x being 0 outside."""
     count, _, height, width = x.shape
     outputs, _, kernel, _ = weight.shape
     top, left = same_padding_before(height, kernel, stride), same_padding_before(width, kernel, stride)

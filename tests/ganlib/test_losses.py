@@ -92,11 +92,11 @@ def test_r1_is_differentiated_twice() -> None:
     """Its gradient for the weights of a network of convolutions, against finite differences in float64."""
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(1, 3, 3, 2, 1), nn.Softplus(), nn.Conv2d(3, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(2, 1)
+        nn.Conv2d(1, 3, 3, 2, 1), nn.Softplus(), nn.Conv2d(3, 2, 3), nn.Softplus(), nn.Flatten(), nn.Linear(2, 1)
     ).double()
     x = torch.randn(3, 1, 6, 6, dtype=torch.float64)
     names = [name for name, _ in network.named_parameters()]
-    values = [(2 * value.detach()).requires_grad_(True) for value in network.parameters()]
+    values = [(3 * value.detach()).requires_grad_(True) for value in network.parameters()]
 
     def penalty(*weights: Tensor) -> Tensor:
         def judge(images: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ def test_mlp_weights_fill_their_ranges() -> None:
 
 
 def test_batch_norm_settings_of_the_sources() -> None:
-    """Keras' momentum 0.99 and eps 1e-3 (A2, A3); TensorFlow's 0.9 and 1e-5 (A5); torch's counts the new value's weight."""
+    """Keras' momentum 0.99 and eps 1e-3 (A2, A3); A5's 0.9 and 1e-5. torch's is the weight of the new value."""
     for network, momentum, eps in ((MnistLargeGenerator(10), 0.01, 1e-3), (AvatarsGenerator(10), 0.1, 1e-5)):
         norms = [layer for layer in network.modules() if isinstance(layer, BatchNorm)]
         assert norms

@@ -14,9 +14,7 @@ from ganlib.training.world import World
 
 
 def test_decays_in_closed_form() -> None:
-    linear, cosine = (
-        Decay.model_validate({"kind": kind, "start": 0.2, "floor": 0.1}) for kind in ("linear", "cosine")
-    )
+    linear, cosine = (Decay.model_validate({"kind": kind, "start": 0.2, "floor": 0.1}) for kind in ("linear", "cosine"))
     for decay in (linear, cosine):
         assert [decay.factor(done) for done in (0, 0.1, 0.2)] == [1, 1, 1]
         assert decay.factor(1) == pytest.approx(0.1)

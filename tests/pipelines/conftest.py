@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-# Before mlflow is imported: no telemetry from tests.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+from pipelines.tracking import check_tracking
 
 
 def free_port() -> int:
@@ -40,8 +39,6 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: flo
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without a run: creating one takes five seconds of migrations, copying it none."""
-    from pipelines.tracking import check_tracking
-
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     check_tracking(f"sqlite:///{path}")
     return path
@@ -74,12 +71,7 @@ class Server:
         ]
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                command,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                cwd=self.folder,
+                command, stdout=output, stderr=output, start_new_session=True, cwd=self.folder
             )
         wait_for(f"{self.uri}/health", self.process, log)
 

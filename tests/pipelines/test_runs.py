@@ -27,9 +27,9 @@ def store(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str
         ("third", 240, math.nan, "0.0001"),
         ("fourth", 5, None, "0.5"),
     ):
-        run = client.create_run(digits, (now - age) * 1000, {IMAGES_TAG: "12800"}, name).info.run_id
+        run = client.create_run(digits, (now - age) * 1000, {IMAGES_TAG: "12800", "recipe": "digits"}, name).info.run_id
         metrics = [] if fid is None else [Metric("fid/classifier", 99.0, 1, 0), Metric("fid/classifier", fid, 2, 1)]
-        params = [Param("optim.generator.lr", rate), Param("name", "digits"), Param("data.kind", "idx")]
+        params = [Param("optim.generator.lr", rate), Param("data.kind", "idx")]
         client.log_batch(run, metrics, params, [RunTag("host.name", "vm")])
         client.log_inputs(run, [DatasetInput(Dataset("mnist", "0" * 36, "local", "{}"), [])])
         if name == "first":

@@ -1,0 +1,192 @@
+"""The recipe: written and read back, overridden, and what it says of mistakes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from ganlib.errors import UserError
+from ganlib.methods.noise_to_image import R1Config
+from ganlib.networks.dcgan import DCGANGeneratorConfig
+from ganlib.networks.mlp import MLPGeneratorConfig
+from ganlib.recipe import Recipe
+from ganlib.training.optimizers import SGD, Adam
+
+from .conftest import TINY, tiny_recipe
+
+SHIPPED = sorted((Path(__file__).parents[2] / "pipelines" / "recipes").glob("*.yaml"))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    return tiny_recipe(tmp_path)
+
+
+def parse(*overrides: str) -> Recipe:
+    return Recipe.parse(yaml.safe_load(TINY), overrides)
+
+
+def test_a_recipe_written_and_read_is_the_same(tmp_path: Path) -> None:
+    recipe = parse("method.penalty={kind: r1, gamma: 0.3, every: 8}", "about='Größe: \"so\"'", "train.epochs=2.5")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.dump())
+    assert Recipe.load(path) == recipe
+    assert yaml.safe_load(path.read_text())["method"]["penalty"] == {"kind": "r1", "gamma": 0.3, "every": 8}
+
+
+def test_flat_names_every_field_by_its_path(recipe: Recipe) -> None:
+    flat = recipe.flat()
+    assert flat["optim.generator.lr"] == 1e-3
+    assert flat["optim.generator.betas"] == [0.5, 0.99]
+    assert flat["method.discriminator.kind"] == "convnet"
+    assert flat["train.steps.noise"] == "shared"
+    overridden = parse(
+        *(f"{name}={yaml.safe_dump(value).strip()}" for name, value in flat.items() if value is not None)
+    )
+    assert overridden == recipe
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_recipe_loads_builds_and_is_called_as_its_file(path: Path) -> None:
+    recipe = Recipe.load(path)
+    assert recipe.name == path.stem
+    assert recipe.about
+    with torch.device("meta"):
+        method = recipe.method.build(recipe.image)
+        latents = torch.empty(2, recipe.method.latent.dim)
+        assert method.generator(latents).shape == (2, recipe.data.channels, recipe.data.size, recipe.data.size)
+
+
+def test_there_are_shipped_recipes() -> None:
+    assert {"digits", "mnist", "avatars", "mnist-large", "mnist-small", "dcgan-64"} <= {path.stem for path in SHIPPED}
+
+
+def test_values_are_overridden_by_path() -> None:
+    recipe = parse("optim.generator.lr=1e-4", "train.batch=32", "train.steps.noise=fresh", "method.latent.dim=3")
+    assert recipe.optim.generator.lr == 1e-4
+    assert recipe.optim.discriminator.lr == 1e-3
+    assert (recipe.train.batch, recipe.train.steps.noise, recipe.method.latent.dim) == (32, "fresh", 3)
+
+
+def test_a_star_stands_for_every_name() -> None:
+    recipe = parse("optim.*.lr=2e-4", "optim.*.decay.kind=cosine")
+    assert [side.lr for side in (recipe.optim.generator, recipe.optim.discriminator)] == [2e-4, 2e-4]
+    assert recipe.optim.generator.decay == recipe.optim.discriminator.decay
+    assert recipe.optim.generator.decay.kind == "cosine"
+
+
+def test_another_kind_takes_its_own_fields_alone() -> None:
+    recipe = parse("method.generator.kind=mlp", "optim.discriminator.kind=sgd", "optim.discriminator.lr=0.1")
+    assert recipe.method.generator == MLPGeneratorConfig(kind="mlp")  # `width` and `widest` are the convnet's
+    assert recipe.optim.discriminator == SGD(kind="sgd", lr=0.1)
+    assert recipe.optim.generator == Adam(lr=1e-3, betas=(0.5, 0.99))
+    assert parse("method.generator.kind=dcgan", "method.generator.width=16").method.generator == DCGANGeneratorConfig(
+        kind="dcgan", width=16
+    )
+    # The same kind again is no other kind.
+    assert parse("method.generator.kind=convnet").method.generator == parse().method.generator
+
+
+def test_a_part_is_overridden_whole() -> None:
+    assert parse("method.penalty={kind: r1, gamma: 3}").method.penalty == R1Config(kind="r1", gamma=3, every=1)
+
+
+def test_images_and_epochs_replace_each_other() -> None:
+    assert parse().train.length(1000) == 640
+    epochs = parse("train.epochs=2.5")
+    assert (epochs.train.images, epochs.train.length(1000)) == (None, 2500)
+    assert parse("train.epochs=3", "train.images=77").train.length(1000) == 77
+    assert epochs.with_overrides("train.images=80").train.length(1000) == 80
+
+
+def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
+    changed = recipe.with_overrides("optim.*.lr=1e-5", "method.latent.dim=9")
+    assert changed != recipe
+    assert recipe == parse()
+    assert changed.with_overrides("optim.*.lr=1e-3", "method.latent.dim=6") == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        # A field that is not there: its path, the nearest right one, what is allowed.
+        (
+            "optim.generator.lrr=1",
+            "no field 'optim.generator.lrr'; did you mean 'optim.generator.lr'? (allowed here: b",
+        ),
+        ("optm.x=1", "no field 'optm'; did you mean 'optim'? (allowed here: about, data,"),
+        ("train.stepz.generator=2", "no field 'train.stepz'; did you mean 'train.steps'?"),
+        ("method.discriminator.pieces=2", "no field 'method.discriminator.pieces' (allowed here: kind, widest, width)"),
+        ("*.lr=3", "no field 'data.lr'"),
+        ("method.*.width=8", "no field 'method.latent.width' (allowed here: dim, distribution)"),
+        ("optim.*=1", "no field 'optim.*'"),
+        # A kind that is not there.
+        (
+            "method.generator.kind=convnets",
+            "no method.generator of kind 'convnets'; did you mean 'convnet'? (allowed: ",
+        ),
+        ("optim.discriminator.kind=adamw", "did you mean 'adam'? (allowed: adam, sgd, rmsprop)"),
+        ("method.penalty.gamma=2", "method.penalty.kind is missing (allowed: none, r1)"),
+        # A value of the wrong type, or out of range: the field, the value, what is allowed.
+        ("train.batch=1", "train.batch is 1: input should be greater than or equal to 2"),
+        ("train.batch=abc", "train.batch is 'abc': input should be a valid integer"),
+        ("train.batch=2.5", "train.batch is 2.5: input should be a valid integer"),
+        ("optim.*.lr=20", "optim.generator.lr is 20: input should be less than or equal to 10"),
+        ("optim.generator.lr=0", "optim.generator.lr is 0: input should be greater than 0"),
+        ("optim.generator.lr=.nan", "optim.generator.lr is nan: input should be a finite number"),
+        ("train.epochs=.inf", "train.epochs is inf: input should be a finite number"),
+        ("optim.*.betas=[0.5, 2]", "optim.generator.betas.1 is 2: input should be less than 1"),
+        ("optim.*.betas=[0.5]", "field 'optim.generator.betas.1' is missing"),
+        ("optim.generator.kind=sgd", "field 'optim.generator.lr' is missing"),
+        ("data.channels=2", "data.channels is 2: input should be 1 or 3"),
+        ("method.objective=lsgan", "method.objective is 'lsgan': input should be 'minimax' or 'non-saturating'"),
+        ("method.discriminator.width=2", "method.discriminator.width is 2: input should be greater than or equal to 4"),
+        ("name=My Run", "name is 'My Run': string should match pattern"),
+        ("optim.generator=3", "optim.generator is 3: input should be"),
+        ("optim.generator.lr.x=3", "optim.generator.lr is {'x': 3}: input should be a valid number"),
+        # Parts that do not fit together.
+        ("data.size=17", "network 'convnet' makes sizes that are"),
+        ("workers=40", "train.batch (16) has to be at least workers (40)"),
+        ("train.images=null", "give the length either as train.images or as train.epochs"),
+        # What is no override.
+        ("train.batch", "override 'train.batch' is not of the form path=value"),
+        ("=3", "override '=3' is not of the form path=value"),
+        ("train.batch=[1", "override 'train.batch=[1': the value is not YAML"),
+        ("data.*.lr=1", "'*.lr' in an override stands for nothing there"),
+    ],
+)
+def test_a_mistake_is_said_in_one_line(override: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(override)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: [", "is not YAML"),
+        ("", "a recipe is a mapping of fields, not NoneType"),
+        ("- name\n- data\n", "a recipe is a mapping of fields, not list"),
+        ("name: x\n", "field 'data' is missing"),
+        ("!!python/object/apply:os.system ['true']", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        Recipe.load(path)
+    assert said in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_recipe_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no\.yaml cannot be read: No such file"):
+        Recipe.load(tmp_path / "no.yaml")
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(UserError, match="is not YAML"):
+        Recipe.load(binary)

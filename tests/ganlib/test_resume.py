@@ -1,0 +1,120 @@
+"""A run that was interrupted, and went on, is the run that was not: bit for bit."""
+
+import multiprocessing
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ganlib.data import Dataset
+from ganlib.recipe import Recipe
+from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint, read_checkpoint
+from ganlib.training.optimizers import RMSprop
+from ganlib.training.side import Side
+from ganlib.training.trainer import Tick, Trainer
+from ganlib.training.world import World
+
+from .conftest import BATCH_NORM, DROPOUT, assert_equal, tiny_recipe
+
+RESUMED = {
+    "dropout": [DROPOUT],
+    "lazy R1": ["method.penalty={kind: r1, gamma: 1, every: 7}"],
+    "two G steps on shared noise": [BATCH_NORM, "train.steps={generator: 2, noise: shared}"],
+    "two D steps on fresh noise": [DROPOUT, "train.steps={discriminator: 2, noise: fresh}"],
+    "bf16": ["train.precision=bf16", "method.penalty={kind: r1, gamma: 1, every: 7}"],
+    "bf16 with dropout and decay": [DROPOUT, "train.precision=bf16", "optim.*.decay.kind=cosine"],
+    "sgd and rmsprop": [
+        "optim.generator={kind: sgd, lr: 0.01, momentum: 0.9, decay: {kind: linear}}",
+        "optim.discriminator={kind: rmsprop, lr: 0.001}",
+    ],
+    "no average": ["optim.ema_half_life=0"],
+}
+
+
+@pytest.mark.parametrize("overrides", RESUMED.values(), ids=RESUMED.keys())
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
+    overrides: list[str], digits16: Dataset, tmp_path: Path
+) -> None:
+    """Taken after 960 of 2,400 images, within the first epoch of 1,600; written only once the run has gone on."""
+    recipe = tiny_recipe(tmp_path, "train={batch: 48, images: 2400, tick: 480, seed: 5}", *overrides)
+    whole = Trainer(recipe, digits16)
+    ticks: list[Tick] = []
+    for tick in whole.run():
+        ticks.append(tick)
+        if len(ticks) == 2:
+            taken = whole.snapshot()
+    assert ("generator_ema" in taken.tensors) == (recipe.optim.ema_half_life > 0)
+    folder = taken.write(tmp_path / checkpoint_name(taken.progress.images))
+    resumed = Trainer(Recipe.load(folder / "recipe.yaml"), digits16, resume=folder)
+    assert_equal(resumed.snapshot(), taken)
+    rest = list(resumed.run())
+    assert_equal(resumed.snapshot(), whole.snapshot())
+    assert [tick.metrics for tick in rest] == [tick.metrics for tick in ticks[2:]]
+    assert [tick.images_seen for tick in rest] == [tick.images_seen for tick in ticks[2:]]
+    assert rest[0].seconds > taken.progress.seconds
+    assert torch.equal(resumed.sample(3), whole.sample(3))
+
+
+def test_a_finished_run_resumed_has_nothing_left_to_do(digits16: Dataset, tmp_path: Path) -> None:
+    trainer = Trainer(tiny_recipe(tmp_path, "train.images=32"), digits16)
+    list(trainer.run())
+    folder = trainer.snapshot().write(tmp_path / "done")
+    assert list(Trainer(trainer.recipe, digits16, resume=folder).run()) == []
+
+
+def test_optimizer_state_goes_to_the_device_of_the_weights() -> None:
+    """Fused optimizers want their step counts beside the weights; a checkpoint is read onto the CPU."""
+    side = Side(nn.Linear(2, 1, device="meta"), RMSprop(kind="rmsprop", lr=1e-3), World())
+    side.load_optimizer_state({"weight/step": torch.tensor(3.0), "weight/square_avg": torch.ones(1, 2)})
+    assert {name: x.device.type for name, x in side.optimizer_state().items()} == {
+        "weight/step": "meta",
+        "weight/square_avg": "meta",
+    }
+
+
+def train_on(folder: Path, dataset: Path) -> None:
+    """What a job does each time that it is started: goes on from the newest checkpoint, keeps one at each tick."""
+    torch.set_num_threads(1)
+    run = folder / "run"
+    trainer = Trainer(Recipe.load(folder / "recipe.yaml"), Dataset.open(dataset), resume=newest_checkpoint(run))
+    for tick in trainer.run():
+        trainer.snapshot().write(run / checkpoint_name(tick.images_seen))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_killed_at_random_moments_has_the_weights_of_one_left_alone(
+    precision: str, digits16: Dataset, tmp_path: Path
+) -> None:
+    """Real processes and SIGKILL: while it loads, trains and writes checkpoints, until a start gets to the end."""
+    recipe = tiny_recipe(
+        tmp_path, DROPOUT, "train.images=3200", "train.steps.generator=2", f"train.precision={precision}",
+        "method.penalty={kind: r1, gamma: 1, every: 5}",
+    )  # fmt: skip
+    # One process imports everything; each start of the run is forked from it.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["torch._dynamo", __name__])
+    dice, kills, checkpoints = random.Random(precision), 0, {}
+    for name in ("alone", "killed"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "recipe.yaml").write_text(recipe.dump())
+        for start in range(100):
+            process = processes.Process(target=train_on, args=(folder, digits16.path))
+            process.start()
+            process.join(None if name == "alone" else dice.uniform(0, 0.5 + 0.05 * start))
+            if process.exitcode is not None:
+                assert process.exitcode == 0
+                break
+            process.kill()
+            process.join()
+            kills += 1
+        newest = newest_checkpoint(folder / "run")
+        assert newest is not None
+        checkpoints[name] = newest
+    assert kills >= 3
+    alone, killed = (read_checkpoint(folder) for folder in checkpoints.values())
+    assert killed.progress.images == 3200
+    assert_equal(killed, alone)

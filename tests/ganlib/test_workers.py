@@ -1,0 +1,170 @@
+"""Two real processes (gloo) against one: the same statistics, gradients and losses, on slices of unequal length."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
+import torch.nn.functional as F
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ganlib.data import Dataset
+from ganlib.losses import r1_penalty
+from ganlib.networks.layers import BatchNorm
+from ganlib.recipe import Recipe
+from ganlib.training.trainer import Trainer
+from ganlib.training.world import World, sum_gradients
+
+from .conftest import TINY
+
+WORKERS = 2
+ROWS = 7  # of which one worker has 3 and the other 4
+STEPS = 50
+
+A2 = """
+name: a2
+data: {size: 28, channels: 1}
+method:
+  generator: {kind: mnist-large}
+  discriminator: {kind: mnist-large}
+optim:
+  generator: {kind: adam, lr: 1.0e-4, eps: 1.0e-4}
+  discriminator: {kind: adam, lr: 1.0e-4, eps: 1.0e-4}
+train: {batch: 5, images: 250, tick: 5}
+"""
+"""SYSTEMS.md A2, batch norm in G and dropout in D, on five images a step, which neither 2 nor 3 workers share evenly.
+
+Its own eps of 1e-7 would divide gradients that are nothing but rounding errors by their own size: on five images a step
+a change of the first weights in their last bit alone then moves the losses by 1e-4 within 50 steps, and by 1e-7 here.
+"""
+
+RECIPES = {
+    "a2": Recipe.parse(yaml.safe_load(A2)),
+    "batch norm under R1": Recipe.parse(
+        yaml.safe_load(TINY),
+        (
+            "method.discriminator={kind: dcgan, width: 4}",
+            "method.penalty={kind: r1, gamma: 0.5, every: 4}",
+            "train={batch: 7, images: 350, tick: 7, steps: {generator: 2}}",
+        ),
+    ),
+}
+
+
+def critic(norm: Callable[[int], nn.Module]) -> nn.Sequential:
+    """A discriminator with `norm` on maps and on vectors, its gains and biases away from 1 and 0."""
+    torch.manual_seed(0)
+    # No biases before a norm: it takes them away again, and their gradients are nothing but rounding errors.
+    maps = [nn.Conv2d(2, 6, 3, 2, 1, bias=False), norm(6), nn.Softplus(), nn.Flatten()]
+    network = nn.Sequential(*maps, nn.Linear(54, 5, bias=False), norm(5), nn.Tanh(), nn.Linear(5, 1))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.linspace(-0.2, 0.3, parameter.numel()).view(parameter.shape))
+    return network
+
+
+def critic_input() -> Tensor:
+    return 2 * torch.randn(ROWS, 2, 6, 6, generator=torch.Generator().manual_seed(1)) + 0.5
+
+
+def gradients(network: nn.Module) -> dict[str, Tensor]:
+    return {f"gradient {name}": value.grad for name, value in network.named_parameters() if value.grad is not None}
+
+
+def judge_slice(world: World) -> dict[str, Tensor]:
+    """What one worker finds on its rows: logits, the loss's gradients with R1 and without, running statistics."""
+    first, last = world.rows(ROWS)
+    found: dict[str, Tensor] = {}
+    for penalty in (False, True):
+        network = critic(BatchNorm)
+        x = critic_input()[first:last].requires_grad_(True)
+        logits = network(x)
+        loss = F.softplus(-logits).mean() + (r1_penalty(network, x) if penalty else 0)
+        (loss * ((last - first) / ROWS)).backward()
+        sum_gradients(list(network.parameters()), world)
+        assert x.grad is not None
+        tensors = {"logits": logits.detach(), "gradient x": x.grad} | gradients(network) | dict(network.named_buffers())
+        found |= {f"{name}, R1 {penalty}": tensor for name, tensor in tensors.items()}
+    return found
+
+
+def judge_whole() -> dict[str, Tensor]:
+    """The same on the whole batch, with torch's own batch norm, in float64."""
+    found: dict[str, Tensor] = {}
+    for penalty in (False, True):
+        network = critic(lambda features: (nn.BatchNorm2d if features == 6 else nn.BatchNorm1d)(features)).double()
+        x = critic_input().double().requires_grad_(True)
+        logits = network(x)
+        loss = F.softplus(-logits).mean()
+        if penalty:
+            again = x.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(network(again).sum(), again, create_graph=True)
+            loss = loss + slope.square().sum() / ROWS
+        loss.backward()
+        assert x.grad is not None
+        tensors = {"logits": logits.detach(), "gradient x": x.grad} | gradients(network) | dict(network.named_buffers())
+        found |= {f"{name}, R1 {penalty}": x for name, x in tensors.items() if "num_batches" not in name}
+    return found
+
+
+def train(recipe: Recipe, dataset: Dataset) -> dict[str, Tensor]:
+    """The metrics, float64 [steps], of a run whose every step is a tick."""
+    ticks = list(Trainer(recipe, dataset).run())
+    names = set.intersection(*(set(tick.metrics) for tick in ticks))
+    return {name: torch.tensor([tick.metrics[name] for tick in ticks], dtype=torch.float64) for name in names}
+
+
+def work(rank: int, folder: Path, datasets: dict[int, Path]) -> None:
+    """The body of one worker process."""
+    torch.set_num_threads(1)
+    meet = f"file://{folder}/meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=WORKERS, timeout=timedelta(seconds=300))
+    save_file(judge_slice(World.current()), folder / f"norm-{rank}")
+    for name, recipe in RECIPES.items():
+        save_file(train(recipe, Dataset.open(datasets[recipe.data.size])), folder / f"{name}-{rank}")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, digits16: Dataset, digits28: Dataset) -> Path:
+    """The folder in which two processes, that ran together, have left what they found."""
+    folder = tmp_path_factory.mktemp("workers")
+    processes.spawn(work, (folder, {16: digits16.path, 28: digits28.path}), WORKERS)
+    return folder
+
+
+@pytest.mark.slow
+def test_batch_norm_of_two_workers_is_torchs_on_the_whole_batch(together: Path) -> None:
+    parts = [load_file(together / f"norm-{rank}") for rank in range(WORKERS)]
+    assert [len(part["logits, R1 True"]) for part in parts] == [3, 4]
+    expected = judge_whole()
+    assert parts[0].keys() == expected.keys()
+    for name, tensor in expected.items():
+        if name.startswith(("logits", "gradient x")):
+            found = torch.cat([part[name] for part in parts])
+        else:
+            found = parts[0][name]
+            assert torch.equal(found, parts[1][name]), name
+        error = (found - tensor).abs().max() / tensor.abs().max()
+        assert error < 1e-5, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_workers_have_the_losses_of_one(name: str, together: Path, digits16: Dataset, digits28: Dataset) -> None:
+    recipe = RECIPES[name]
+    alone = train(recipe, digits16 if recipe.data.size == 16 else digits28)
+    first, second = (load_file(together / f"{name}-{rank}") for rank in range(WORKERS))
+    judged = {"d_real", "d_fake", "d_fake_before_g", "d_fake_after_g", "gradient/discriminator", "gradient/generator"}
+    assert first.keys() == second.keys() == alone.keys() == {"loss/discriminator", "loss/generator"} | judged
+    for metric, values in alone.items():
+        assert values.shape == (STEPS,)
+        assert torch.equal(first[metric], second[metric]), metric
+        assert (first[metric] - values).abs().max() < 1e-4, metric
+    # It is a training that the two agree on: the discriminator has learned something.
+    assert alone["loss/discriminator"][-5:].mean() < alone["loss/discriminator"][0] - 0.1

@@ -1,0 +1,249 @@
+"""The command `gan`, as a person types it: what it does, and what it says to mistakes."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganlib.data import Dataset
+from pipelines.cli import main
+from pipelines.run_folder import RunFolder
+from pipelines.shipped import shipped_recipes
+
+SMALL = [
+    "train.images=640", "train.tick=128", "train.sample_every=256", "train.checkpoint_every=256",
+    "train.evaluate_every=320", "evaluate.samples=64", "method.generator.width=8", "method.discriminator.width=8",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sqlite_tracking_uri(empty_database, tmp_path_factory):
+    """A SQLite store that the tests of this file share."""
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    shutil.copyfile(empty_database, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, sqlite_tracking_uri):
+    """A home folder with one finished run of `digits`, made by the command itself."""
+    path = tmp_path_factory.mktemp("home")
+    assert gan("train", "digits", *SMALL, "--home", path, "--tracking", sqlite_tracking_uri) == 0
+    return path
+
+
+def gan(*words: object) -> int:
+    """Runs the command in this process; its exit status."""
+    before = sys.argv
+    sys.argv = ["gan", *map(str, words)]
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def refused(capsys, *words: object) -> str:
+    """The one line with which the command refuses `words`."""
+    capsys.readouterr()
+    assert gan(*words) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("gan: ")
+    assert "\n" not in said
+    assert "Traceback" not in said
+    return said
+
+
+def the_run(home: Path) -> RunFolder:
+    (path,) = (home / "runs").iterdir()
+    return RunFolder(path)
+
+
+def test_help_lists_every_command_without_heavy_imports():
+    script = "import sys; from pipelines.cli import app; print(sorted(set(sys.modules) & {'torch', 'ray', 'mlflow', 'numpy'}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_training_leaves_checkpoints_pictures_and_judgements(home):
+    run = the_run(home)
+    assert run.finished
+    assert run.last_checkpoint().name == "checkpoint-000000000640"
+    # A grid at 0, one at each multiple of 256 (at the tick that reaches it), one at the end.
+    stamps = sorted(int(p.stem.rpartition("-")[2]) for p in run.pictures.glob("samples-*.png"))
+    assert stamps == [0, 256, 512, 640]
+    metrics = run.evaluation("checkpoint-000000000640")
+    assert metrics is not None
+    shares = [value for name, value in metrics.items() if name.startswith("mode_share/")]
+    assert len(shares) == 10
+    assert sum(shares) == pytest.approx(1)
+    with Image.open(run.pictures / "animation.gif") as animation:
+        assert animation.n_frames == 4
+
+
+def test_a_sample_is_a_function_of_its_seed(home, tmp_path):
+    run = the_run(home)
+    for out, seed in (("a", 5), ("b", 5), ("c", 6)):
+        assert gan("sample", run.path, "-o", tmp_path / out, "-n", 3, "--seed", seed, "--home", home) == 0
+    files = {out: [p.read_bytes() for p in sorted((tmp_path / out).iterdir())] for out in "abc"}
+    assert files["a"] == files["b"]
+    assert files["a"] != files["c"]
+    with Image.open(tmp_path / "a" / "sample-000002.png") as image:
+        assert image.size == (16, 16)
+    assert gan("sample", run.path, "-o", tmp_path / "grid.png", "-n", 4, "--home", home) == 0
+    with Image.open(tmp_path / "grid.png") as image:
+        assert image.size == ((2 * (16 + 2) + 2) * 4,) * 2  # 2x2 images of 16 with gaps of 2, four times enlarged
+
+
+def test_evaluating_again_gives_the_same_numbers(home, capsys):
+    run = the_run(home)
+    before = run.evaluation("checkpoint-000000000640")
+    run.evaluation_file("checkpoint-000000000640").unlink()
+    assert gan("evaluate", run.path, "--home", home) == 0
+    assert run.evaluation("checkpoint-000000000640") == before
+
+
+def test_every_shipped_recipe_is_listed_and_printed(capsys):
+    assert gan("recipes") == 0
+    listed = capsys.readouterr().out
+    for name in shipped_recipes():
+        assert name in listed
+        assert gan("recipes", name) == 0
+        assert f"name: {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["train", "digit"], ["no recipe 'digit'", "did you mean 'digits'"]),
+        (["train", "digits", "optim.generator.lrr=1"], ["optim.generator.lrr", "did you mean 'optim.generator.lr'"]),
+        (["train", "digits", "optim.generator.lr=-1"], ["optim.generator.lr is -1", "greater than 0"]),
+        (["train", "digits", "data.size=17"], ["17"]),
+        (["train", "digits", "nonsense"], ["nonsense", "path=value"]),
+        (["train", "nowhere.yaml"], ["nowhere.yaml", "cannot be read"]),
+        (["train", "mnist", "--source", "/nowhere"], ["/nowhere", "does not exist"]),
+        (["train", "digits", "--source", "x", "--kind", "bogus"], ["bogus"]),
+        (["sample", "no-such-run", "-o", "x.png"], ["no run 'no-such-run'"]),
+        (["evaluate", "no-such-run"], ["no run 'no-such-run'"]),
+        (["train", "digits", "--resume"], ["to resume"]),
+        (["train", "digits", "--tracking", "http://127.0.0.1:9"], ["http://127.0.0.1:9"]),
+        (["run", "digits", "--tracking", "ftp://x"], ["ftp://x"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(words, parts, tmp_path, capsys, monkeypatch, sqlite_tracking_uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_tracking_uri)
+    said = refused(capsys, *words, "--home", tmp_path / "home")
+    for part in parts:
+        assert part in said
+    assert not list((tmp_path / "home" / "runs").iterdir())  # nothing half-begun stays
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert str(tmp_path / "file") in refused(capsys, "prepare", "digits", "--home", tmp_path / "file" / "home")
+    assert "/proc" in refused(capsys, "prepare", "digits", "--home", "/proc/home")
+
+
+def test_samples_that_cannot_be_written_are_one_line(home, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    run = the_run(home)
+    assert "file/x" in refused(capsys, "sample", run.path, "-o", tmp_path / "file" / "x", "--home", home)
+    assert "file/x.png" in refused(capsys, "sample", run.path, "-o", tmp_path / "file" / "x.png", "--home", home)
+
+
+def test_a_cut_checkpoint_is_refused_by_name(home, tmp_path, capsys):
+    copy = tmp_path / "checkpoint"
+    shutil.copytree(the_run(home).last_checkpoint(), copy)
+    weights = copy / "generator_ema.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    said = refused(capsys, "sample", copy, "-o", tmp_path / "x.png", "--home", home)
+    assert "generator_ema.safetensors" in said
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_dataset_of_another_shape_is_refused(home, capsys, sqlite_tracking_uri):
+    run = the_run(home)
+    facts = json.loads((run.path / "run.json").read_text())
+    dataset = Dataset.open(Path(facts["dataset_path"]))
+    assert dataset.image_shape == (16, 16, 1)
+    from ganlib import Trainer, UserError
+    from pipelines.shipped import find_recipe
+
+    with pytest.raises(UserError, match="16x16x1 images and recipe mnist wants 28x28x1"):
+        Trainer(find_recipe("mnist"), dataset)
+
+
+def test_resuming_keeps_the_recipe(home, capsys, sqlite_tracking_uri):
+    said = refused(
+        capsys, "train", "digits", "train.seed=3", "--run", the_run(home).name, "--home", home,
+        "--tracking", sqlite_tracking_uri,
+    )  # fmt: skip
+    assert "overrides" in said
+
+
+def test_runs_are_compared_by_metric_and_parameter(home, capsys, sqlite_tracking_uri):
+    capsys.readouterr()
+    words = ["--sort", "fid/classifier", "--columns", "name,fid/classifier,optim.generator.lr"]
+    assert gan("runs", "digits", *words, "--home", home, "--tracking", sqlite_tracking_uri) == 0
+    out = capsys.readouterr().out
+    assert the_run(home).name in out
+    assert "0.001" in out
+
+
+@pytest.mark.slow
+def test_killed_at_random_and_resumed_a_run_ends_with_the_same_weights(tmp_path, sqlite_tracking_uri):
+    """SIGKILL of the whole command, in one process, at moments of its life; then again until it is done."""
+    words = ["train", "digits", *SMALL, "train.images=3200", "train.precision=fp32", "--tracking", sqlite_tracking_uri]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert gan(*words, "--home", whole) == 0
+    command = [sys.executable, "-m", "pipelines.cli", *words, "--home", str(broken)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for images in (256, 1024, 2048):
+        deadline = time.monotonic() + 120
+        while not list((broken / "runs").glob(f"*/pictures/samples-{images:012d}.png")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        process = subprocess.Popen([*command, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert process.wait(120) == 0
+    first, second = the_run(whole), the_run(broken)
+    for file in ("generator", "generator_ema", "discriminator", "optimizers"):
+        name = f"{file}.safetensors"
+        assert (first.last_checkpoint() / name).read_bytes() == (second.last_checkpoint() / name).read_bytes()
+    curves = [[json.loads(line) for line in (run.path / "journal" / "train.jsonl").open()] for run in (first, second)]
+    losses = [
+        [(r["images_seen"], r["values"]["loss/generator"]) for r in lines if "loss/generator" in r.get("values", {})]
+        for lines in curves
+    ]
+    assert losses[0] == losses[1]  # each tick once, in order, with the same value
+
+
+def test_a_recipe_with_a_typo_in_a_file_is_refused(tmp_path, capsys, sqlite_tracking_uri):
+    text = shipped_recipes()["digits"].read_text().replace("widest", "widdest", 1)
+    (tmp_path / "mine.yaml").write_text(text)
+    said = refused(
+        capsys, "train", tmp_path / "mine.yaml", "--home", tmp_path / "home", "--tracking", sqlite_tracking_uri
+    )
+    assert "widdest" in said
+    assert "did you mean 'method.generator.widest'" in said
+
+
+def test_a_folder_of_pictures_trains(tmp_path, sqlite_tracking_uri):
+    rng = np.random.default_rng(0)
+    for i in range(80):
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    words = ["train", "avatars", "data.size=16", "train.batch=16", *SMALL, "--source", tmp_path]
+    assert gan(*words, "--home", tmp_path / "home", "--tracking", sqlite_tracking_uri) == 0
+    metrics = the_run(tmp_path / "home").evaluation("checkpoint-000000000640")
+    assert metrics is not None
+    assert "fid/random" in metrics
+    assert "fid/classifier" not in metrics
