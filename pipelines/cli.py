@@ -13,6 +13,7 @@ from ganlib.errors import UserError
 
 if TYPE_CHECKING:
     from ganlib.data import Dataset
+    from ganlib.recipe import Recipe
     from pipelines.run_folder import Home
     from pipelines.workflow import Outcome
 
@@ -57,11 +58,9 @@ def prepare(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Prepare the dataset that a recipe reads, and train its classifier where it has labels."""
-    from pipelines.prepare import prepare as stage
     from pipelines.shipped import find_recipe
 
-    dataset = stage(find_recipe(recipe, overrides or ()), _home(home), source, kind)
-    describe_dataset(dataset)
+    describe_dataset(_prepare(find_recipe(recipe, overrides or ()), _home(home), source, kind))
 
 
 @app.command()
@@ -78,25 +77,24 @@ def train(
     tracking: TrackingOption = None,
 ) -> None:
     """Train a recipe, with checkpoints, evaluation beside the training, and a record in MLflow."""
-    from pipelines.prepare import prepare as prepare_stage
     from pipelines.run_folder import find_run, new_run_name, newest_run
     from pipelines.shipped import find_recipe
     from pipelines.train import create_run
     from pipelines.train import train as stage
 
+    if (resume or run) and overrides:
+        raise UserError("a resumed run keeps its recipe; leave the overrides out, or start a new run")
     opened = _home(home)
     uri = _tracking(opened, tracking)
     if run is not None:
         folder = find_run(opened, run)
     else:
         found = find_recipe(recipe, overrides or ())
-        dataset = prepare_stage(found, opened, source, kind)
+        dataset = _prepare(found, opened, source, kind)
         if resume:
             folder = newest_run(opened, found.name, dataset.digest)
         else:
             folder = create_run(found, dataset, opened, new_run_name(found.name))
-    if (resume or run) and overrides:
-        raise UserError("a resumed run keeps its recipe; leave the overrides out, or start a new run")
     typer.echo(f"run {folder.path}")
     stage(folder, uri)
     report_run(folder.path)
@@ -107,15 +105,19 @@ def evaluate(
     run: Annotated[str, typer.Argument(help="A run's name or folder.")],
     checkpoint: Annotated[str | None, typer.Option(help="A checkpoint's name; the newest by default.")] = None,
     home: HomeOption = DEFAULT_HOME,
+    tracking: TrackingOption = None,
 ) -> None:
-    """Judge a checkpoint of a run on the dataset that it was trained on."""
+    """Judge a checkpoint of a run on the dataset that it was trained on, and record it in MLflow."""
     from ganlib.data import Dataset
     from ganlib.training.checkpoint import newest_checkpoint
     from pipelines.console import Progress
     from pipelines.evaluate import evaluate_checkpoint
     from pipelines.run_folder import find_run
+    from pipelines.train import sender_of, ship
 
-    folder = find_run(_home(home), run)
+    opened = _home(home)
+    folder = find_run(opened, run)
+    uri = _tracking(opened, tracking)
     newest = newest_checkpoint(folder.path)
     if checkpoint is None:
         if newest is None:
@@ -124,6 +126,7 @@ def evaluate(
     dataset = Dataset.open(Path(folder.facts().dataset_path))
     with Progress("evaluate") as progress:
         metrics = evaluate_checkpoint(folder, checkpoint, dataset, progress.update)
+    ship(sender_of(folder, uri), folder)
     print_metrics(metrics)
 
 
@@ -174,7 +177,7 @@ def run(
     home: HomeOption = DEFAULT_HOME,
     tracking: TrackingOption = None,
 ) -> None:
-    """The whole chain: prepare, train, evaluate, publish. What was done before with the same inputs is not done again."""
+    """The whole chain: prepare, train, evaluate, publish. What was done before with the same inputs is skipped."""
     from pipelines.shipped import find_recipe
     from pipelines.workflow import run_chain
 
@@ -286,6 +289,12 @@ def report_chain(outcome: Outcome, home: Home, uri: str) -> None:
     typer.echo(f"model      {outcome.published.model_uri}{champion}")
     where = f"gan ui --home {home.path}" if uri.startswith("sqlite") else uri
     typer.echo(f"MLflow     {where}")
+
+
+def _prepare(recipe: Recipe, home: Home, source: str | None, kind: str | None) -> Dataset:
+    from pipelines.prepare import open_recipe_source, preparation_of, prepare
+
+    return prepare(open_recipe_source(recipe, source, kind), preparation_of(recipe), home)
 
 
 def _home(path: Path) -> Home:

@@ -21,10 +21,9 @@ def preparation_of(recipe: Recipe) -> Preparation:
     return Preparation(size=recipe.data.size, channels=recipe.data.channels)
 
 
-def prepare(recipe: Recipe, home: Home, source: str | None, kind: str | None = None) -> Dataset:
-    """The dataset of `source` as `recipe` wants it, prepared now or found prepared. Raises UserError."""
-    opened = open_recipe_source(recipe, source, kind)
+def prepare(source: Source, preparation: Preparation, home: Home) -> Dataset:
+    """The dataset of `source`, prepared now or found prepared, with its classifier. Raises UserError."""
     with Progress("prepare") as progress:
-        dataset = prepare_dataset(opened, preparation_of(recipe), home.datasets, opened.name, progress.update)
+        dataset = prepare_dataset(source, preparation, home.datasets, source.name, progress.update)
     with Progress("classifier") as progress:
         return train_classifier(dataset, progress.update)

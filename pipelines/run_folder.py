@@ -45,7 +45,7 @@ class Home:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"the home folder {self.path} cannot be written ({error.strerror}); give another with --home or GAN_HOME"
+                f"the home folder {self.path} cannot be written ({error.strerror}); give another with --home"
             ) from error
         return Home(self.path.resolve())
 

@@ -16,7 +16,7 @@ from ganlib.errors import UserError
 from ganlib.pictures import animate, curves
 from ganlib.recipe import Recipe
 from pipelines.console import Progress
-from pipelines.journal import Journal, journal_folder, read_entries, read_metrics
+from pipelines.journal import Journal, Status, journal_folder, read_entries, read_metrics
 from pipelines.run_folder import Home, RunFacts, RunFolder
 from pipelines.sender import Sender
 from pipelines.tracking import host_facts
@@ -25,7 +25,7 @@ MAX_FAILURES = 3
 """Times that a run is taken up again from its newest checkpoint after a worker died."""
 
 DRAIN_SECONDS = 60.0
-"""How long the end of a run waits for the tracking server; what remains then is shipped by the next command on the run."""
+"""How long the end of a run waits for the tracking server; the rest is shipped by the next command on the run."""
 
 CURVES = {
     "losses": ("loss/discriminator", "loss/generator"),
@@ -55,8 +55,7 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
     """
     recipe, facts = Recipe.load(run.path / "recipe.yaml"), run.facts()
     dataset = Dataset.open(Path(facts.dataset_path))
-    tags = {"recipe": recipe.name, "gan.folder": str(run.path), "gan.kind": "training"}
-    sender = Sender(run.path, tracking_uri, recipe.name, run.name, parent_run_id, tags)
+    sender = sender_of(run, tracking_uri, parent_run_id)
     with Journal(run.path, "driver") as journal:
         journal.params(recipe.flat())
         journal.tags(host_facts())
@@ -64,7 +63,7 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
         profile = {"counts": manifest.counts, "image_shape": manifest.image_shape}
         journal.dataset(dataset.name, dataset.digest, manifest.source.name, profile)
         sender.start()
-        status = "FAILED"
+        status: Status = "FAILED"
         try:
             if not run.finished:
                 total = recipe.train.length(len(dataset.split("train")))
@@ -77,14 +76,26 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
             status = "KILLED"
             raise
         finally:
-            journal.finish(status)  # type: ignore[arg-type]
-            left = sender.drain(DRAIN_SECONDS)
-            if left:
-                logging.getLogger(__name__).warning(
-                    "MLflow at %s has not taken %d records; they are kept in %s and shipped by `gan train --resume %s`",
-                    tracking_uri, left, run.path / "journal", run.name,
-                )  # fmt: skip
+            journal.finish(status)
+            ship(sender, run)
     return sender.run_id or ""
+
+
+def sender_of(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -> Sender:
+    """What ships the journal of `run` to MLflow."""
+    recipe = run.facts().recipe
+    tags = {"recipe": recipe, "gan.folder": str(run.path), "gan.kind": "training"}
+    return Sender(run.path, tracking_uri, recipe, run.name, parent_run_id, tags)
+
+
+def ship(sender: Sender, run: RunFolder) -> None:
+    """Waits, for a while, until MLflow has the whole journal; says so where it has not."""
+    left = sender.drain(DRAIN_SECONDS)
+    if left:
+        logging.getLogger(__name__).warning(
+            "MLflow has not taken %d records yet; they stay in %s and are shipped by `gan train %s --run %s`",
+            left, run.path / "journal", run.facts().recipe, run.name,
+        )  # fmt: skip
 
 
 def fit(run: RunFolder, recipe: Recipe) -> None:
@@ -167,8 +178,8 @@ def connect(workers: int) -> None:
         ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:  # Ray raises bare Exceptions here
         raise UserError(
-            f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); see /tmp/ray/session_latest/logs, "
-            "or train without it (workers=0)"
+            f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); "
+            "see /tmp/ray/session_latest/logs, or train without it (workers=0)"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """What each worker runs: the trainer's ticks, written to the run's folder by the first worker.
 
-The same loop serves one process and N Ray workers. What differs is who writes a checkpoint and who judges it, beside the
-training: Ray Train's asynchronous upload and validation, or a thread and a process of this one's own.
+The same loop serves one process and N Ray workers. What differs is who writes a checkpoint and who judges it,
+beside the training: Ray Train's asynchronous upload and validation, or a thread and a process of this one's own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Writer(Protocol):
     """Takes checkpoints off the training's hands."""
 
     def write(self, name: str, snapshot: Snapshot | None, judge: bool, metrics: dict[str, float]) -> None:
-        """Sees that `snapshot` (None on all workers but the first) becomes checkpoint `name`, and is judged if `judge`."""
+        """Sees that `snapshot` (None on all workers but the first) becomes checkpoint `name`, judged if `judge`."""
 
     def judge(self, name: str) -> None:
         """Sees that a checkpoint that stands is judged."""

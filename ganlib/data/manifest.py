@@ -44,7 +44,8 @@ class Skipped(_Part):
 
 
 class ClassifierRecord(_Part):
-    """The classifier trained on the labels: its file beside the manifest; its accuracy (0 to 1) on the test split."""
+    """The classifier trained on the labels: its file beside the manifest; its accuracy (0 to 1) on the test split, or
+    on the training split where that is empty."""
 
     file: str
     sha256: str

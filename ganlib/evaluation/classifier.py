@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ganlib.data.batches import Batches, normalise
@@ -62,7 +62,8 @@ class Classifier(nn.Module):
 def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Dataset:
     """Trains the classifier of a labelled dataset, keeps it in the dataset's folder, its accuracy in the manifest.
 
-    The accuracy is of the test split. Deterministic on one machine. Does nothing where the classifier stands already.
+    The accuracy is of the test split (where that is empty, of the training split). Deterministic on one machine. Does
+    nothing where the classifier stands already.
     """
     if dataset.manifest.classifier is not None or dataset.class_names is None:
         return dataset
@@ -91,15 +92,13 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
             if progress:
                 progress((step + 1) * batch, steps * batch)
     network.eval()
-    test = dataset.split("test")
-    record_accuracy = _accuracy(network, test.take(np.arange(len(test))), test.labels)
+    judged = dataset.split("test") if len(dataset.split("test")) else train
+    assert judged.labels is not None
+    accuracy = _accuracy(network, judged.take(np.arange(len(judged))), judged.labels)
     path = dataset.path / FILE
-    temporary = path.with_suffix(".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, temporary)
-    write_atomically(path, temporary.read_bytes())
-    temporary.unlink()
+    write_atomically(path, save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
     return dataset.record_classifier(
-        ClassifierRecord(file=FILE, sha256=file_digest(path), accuracy=record_accuracy, feature_dim=FEATURES)
+        ClassifierRecord(file=FILE, sha256=file_digest(path), accuracy=accuracy, feature_dim=FEATURES)
     )
 
 
@@ -117,9 +116,7 @@ def load_classifier(dataset: Dataset) -> Classifier:
 
 
 @torch.no_grad()
-def _accuracy(network: Classifier, images: np.ndarray, labels: np.ndarray | None) -> float:
-    if labels is None or len(labels) == 0:
-        return float("nan")
+def _accuracy(network: Classifier, images: np.ndarray, labels: np.ndarray) -> float:
     right = 0
     for first in range(0, len(images), 1024):
         _, logits = network(normalise(torch.from_numpy(images[first : first + 1024])))

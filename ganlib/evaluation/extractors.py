@@ -75,7 +75,7 @@ class RandomExtractor:
             found = []
             for weight in self.layers:
                 x = torch.relu(nn.functional.conv2d(x, weight, stride=2, padding=1))
-                found += [x.mean((2, 3)), x.std((2, 3))]
+                found += [x.mean((2, 3)), x.std((2, 3), correction=0)]  # a map may be a single pixel
             features.append(torch.cat(found, 1).double())
         return torch.cat(features).numpy(), None
 

@@ -30,7 +30,7 @@ from ganlib.evaluation.evaluate import Samples
 from ganlib.files import write_atomically
 from ganlib.methods.base import SampleRequest
 from ganlib.pictures import grid, png
-from pipelines.prepare import prepare
+from pipelines.prepare import open_recipe_source, preparation_of, prepare
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from tests.benchmarks.pictures import SHARED
@@ -83,7 +83,8 @@ def main() -> None:
     options = parser.parse_args()
     recipe = our_recipe(options)
     source = options.source or (SHARED / "mnist" if (SHARED / "mnist").is_dir() else None)
-    dataset = prepare(recipe, Home(options.home).create(), None if source is None else str(source))
+    opened = open_recipe_source(recipe, None if source is None else str(source), None)
+    dataset = prepare(opened, preparation_of(recipe), Home(options.home).create())
 
     def judge(samples: Samples) -> dict[str, float]:
         return evaluate(samples, dataset, options.samples, SEED)

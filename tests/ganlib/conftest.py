@@ -8,7 +8,7 @@ import torch
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
 from ganlib.recipe import Recipe
-from ganlib.training.checkpoint import Snapshot
+from ganlib.training.checkpoint import Snapshot, State
 
 TINY = """
 name: tiny
@@ -35,7 +35,7 @@ def tiny_recipe(folder: Path, *overrides: str) -> Recipe:
     return Recipe.load(path, overrides)
 
 
-def assert_equal(ours: Snapshot, theirs: Snapshot) -> None:
+def assert_equal(ours: Snapshot | State, theirs: Snapshot | State) -> None:
     """The same weights, averages, optimizer states and counts, bit for bit."""
     assert ours.progress.model_copy(update={"seconds": 0}) == theirs.progress.model_copy(update={"seconds": 0})
     assert ours.tensors.keys() == theirs.tensors.keys()

@@ -1,6 +1,7 @@
 """Checkpoints: what is in one, and what is said of one that is damaged, foreign or of another shape."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import safetensors.torch
 import torch
 import yaml
 
-from ganlib.data import Dataset
+from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
 from ganlib.errors import UserError
 from ganlib.files import file_digest
 from ganlib.sampling import load_sampler
@@ -65,7 +66,7 @@ def test_a_checkpoint_is_yaml_json_and_safetensors(checkpoint: Path, digits16: D
 
 
 def test_no_file_of_a_checkpoint_is_a_pickle(checkpoint: Path) -> None:
-    """A pickle of torch's is a zip archive or begins with the protocol's opcode; safetensors begin with JSON's length."""
+    """A pickle of torch's is a zip archive or begins with an opcode; safetensors with the length of JSON."""
     for path in checkpoint.iterdir():
         head = path.read_bytes()[:9]
         assert not head.startswith((b"PK", b"\x80"))
@@ -169,21 +170,19 @@ def test_a_folder_that_is_no_checkpoint_is_said(tmp_path: Path) -> None:
     ("override", "expected"),
     [
         (
-            "method.generator.width=8",
-            "does not fit the recipe: generator has [4, 1, 4, 4] at 6.weight, the recipe wants [8, 1, 4, 4]",
+            "method.latent.dim=7",
+            r"generator has \[128, 6\] at 0.weight, the recipe wants \[128, 7\]; use the recipe.yaml",
         ),
-        ("method.discriminator.kind=mlp", "does not fit the recipe: discriminator has nothing at "),
-        ("method.latent.dim=7", "generator has [128, 6] at 0.weight, the recipe wants [128, 7]"),
-        (
-            "optim.generator={kind: sgd, lr: 0.1}",
-            "optimizers adam and adam (generator, discriminator), the recipe wants sgd",
-        ),
+        ("method.generator.width=8", "does not fit the recipe: generator has .*4.* at .*, the recipe wants .*8"),
+        ("method.discriminator.kind=mlp", "discriminator has .* at .*, the recipe wants nothing"),
+        ("optim.generator={kind: sgd, lr: 0.1}", "optimizers adam and adam .*, the recipe wants sgd and adam"),
     ],
 )
 def test_a_checkpoint_of_another_shape_is_said(
     override: str, expected: str, checkpoint: Path, digits16: Dataset, tmp_path: Path
 ) -> None:
-    assert expected in said(lambda: Trainer(tiny_recipe(tmp_path, override), digits16, resume=checkpoint))
+    message = said(lambda: Trainer(tiny_recipe(tmp_path, override), digits16, resume=checkpoint))
+    assert re.search(expected, message)
 
 
 def test_an_average_that_is_not_in_the_checkpoint_is_said(digits16: Dataset, tmp_path: Path) -> None:
@@ -194,8 +193,6 @@ def test_an_average_that_is_not_in_the_checkpoint_is_said(digits16: Dataset, tmp
 
 
 def test_a_checkpoint_of_another_dataset_is_said(checkpoint: Path, digits16: Dataset, tmp_path: Path) -> None:
-    from ganlib.data import Preparation, open_source, prepare_dataset
-
     preparation = Preparation(size=16, channels=1, test_share=0.2)
     other = prepare_dataset(open_source("digits"), preparation, tmp_path, "digits")
     message = said(lambda: Trainer(tiny_recipe(tmp_path), other, resume=checkpoint))

@@ -73,12 +73,12 @@ def test_a5_parameters() -> None:
 
 
 def test_convnet_parameters() -> None:
-    # 28 = 7 * 2 * 2: maps of 7x7x16, 14x14x8, 28x28x1.
+    # 28 = 7 * 2 * 2: maps of 7x7x16, 14x14x8, 14x14x4 that are 28x28x1 with four pixels in a place.
     generator = ConvGenerator(10, 28, 1, width=8, widest=512)
-    assert parameters(generator) == 10 * 16 * 49 + 2 * 16 + 16 * 16 * 8 + 2 * 8 + (16 * 8 * 1 + 1)
-    # 14x14x8, 7x7x12 by `widest`, one convolution more, a line.
+    assert parameters(generator) == 10 * 16 * 49 + 2 * 16 + 16 * 16 * 8 + 2 * 8 + (9 * 8 * 4 + 4)
+    # Four pixels in a place, 14x14x8, 7x7x12 by `widest`, one convolution more, a line.
     discriminator = ConvDiscriminator(28, 1, width=8, widest=12)
-    assert parameters(discriminator) == (16 * 8 + 8) + (16 * 8 * 12 + 12) + (9 * 12 * 12 + 12) + (12 * 49 + 1)
+    assert parameters(discriminator) == (9 * 4 * 8 + 8) + (16 * 8 * 12 + 12) + (9 * 12 * 12 + 12) + (12 * 49 + 1)
 
 
 @pytest.mark.parametrize(

