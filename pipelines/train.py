@@ -24,6 +24,10 @@ from pipelines.tracking import host_facts
 MAX_FAILURES = 3
 """Times that a run is taken up again from its newest checkpoint after a worker died."""
 
+EVALUATION = {"num_cpus": 1, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}
+"""What the evaluation beside a training asks of Ray. An environment of its own keeps its processes, which give way to
+others, from being taken for training later."""
+
 DRAIN_SECONDS = 60.0
 """How long the end of a run waits for the tracking server; the rest is shipped by the next command on the run."""
 
@@ -143,7 +147,7 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
             checkpoint_config=CheckpointConfig(num_to_keep=None),
         ),
-        validation_config=ValidationConfig(fn=validate, ray_remote_kwargs={"num_cpus": 1}) if workers else None,
+        validation_config=ValidationConfig(fn=validate, ray_remote_kwargs=EVALUATION) if workers else None,
     )
     try:
         trainer.fit()

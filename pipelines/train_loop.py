@@ -131,10 +131,10 @@ class Shelf:
 
     def put(self, name: str, snapshot: Snapshot, judge: bool) -> None:
         """Writes a checkpoint, says so in the journal, and removes what is no longer kept."""
-        snapshot.write(self.run.path / name)
-        if judge:
+        if judge:  # marked first: a checkpoint that stands is judged, whenever this process may die
             self._mark(name).parent.mkdir(exist_ok=True)
             self._mark(name).touch()
+        snapshot.write(self.run.path / name)
         self.journal.checkpoint(snapshot.progress.images, name)
         unjudged = self.unjudged()
         for old in sorted(self.run.path.glob("checkpoint-*"))[: -self.keep]:
@@ -173,8 +173,10 @@ def train_loop(config: dict[str, Any]) -> None:
                 writer = LocalWriter(shelf)
             for name in broadcast_from_rank_zero(shelf.unjudged() if shelf is not None else None):
                 writer.judge(name)
-            if journal is not None and trainer.progress.images == 0:
+            if journal is not None and resume is None:
                 draw_samples(trainer, run, journal)
+            elif journal is not None:  # written, perhaps, by a process that died before it could say so
+                journal.checkpoint(trainer.progress.images, Path(resume).name)
             for tick in trainer.run():
                 if journal is not None:
                     record(tick, trainer, run, journal)
