@@ -1,5 +1,7 @@
 """Real handwriting at the sizes that the networks want, and a recipe so small that a step takes milliseconds."""
 
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +49,14 @@ def assert_equal(ours: Snapshot | State, theirs: Snapshot | State) -> None:
 
 def _digits(into: Path, size: int, channels: Literal[1, 3]) -> Dataset:
     return prepare_dataset(open_source("digits"), Preparation(size=size, channels=channels), into, "digits")
+
+
+@pytest.fixture(scope="session")
+def forkserver() -> ForkServerContext:
+    """Starts processes, each forked from one that has imported, once, what takes seconds to import."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "ganlib", "torch._dynamo", "torch.distributed"])
+    return context
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from ganlib.pictures import animate, curves, grid, png, to_image
+
+Series = dict[str, dict[str, list[tuple[int, float]]]]
 
 
 def test_a_grid_of_two_by_two_pixels() -> None:
@@ -58,7 +60,7 @@ def frames(folder: Path, count: int) -> list[Path]:
 def test_an_animation_shows_every_frame_and_holds_the_last(count: int, tmp_path: Path) -> None:
     animate(frames(tmp_path, count), tmp_path / "animation.gif", milliseconds=120)
     durations = []
-    with Image.open(tmp_path / "animation.gif") as gif:
+    with GifImagePlugin.GifImageFile(tmp_path / "animation.gif") as gif:
         assert gif.n_frames == count
         for index in range(count):
             gif.seek(index)
@@ -70,7 +72,7 @@ def test_an_animation_shows_every_frame_and_holds_the_last(count: int, tmp_path:
 
 def test_a_long_animation_is_thinned_out_and_keeps_its_ends(tmp_path: Path) -> None:
     animate(frames(tmp_path, 150), tmp_path / "animation.gif")
-    with Image.open(tmp_path / "animation.gif") as gif:
+    with GifImagePlugin.GifImageFile(tmp_path / "animation.gif") as gif:
         assert gif.n_frames == 51  # every third of the first 149, and the last
         assert np.asarray(gif.convert("L")).argmax(0).tolist() == [0] * 4
         gif.seek(gif.n_frames - 1)
@@ -79,8 +81,9 @@ def test_a_long_animation_is_thinned_out_and_keeps_its_ends(tmp_path: Path) -> N
 
 def test_curves_are_a_png_with_a_panel_for_each_title(tmp_path: Path) -> None:
     losses = {"generator": [(0, 1.0), (1000, 0.5)], "discriminator": [(0, 1.4), (1000, 1.2)], "empty": []}
+    two: Series = {"loss": losses, "D": {"d_real": [(0, 0.5)]}, "nothing": {"x": []}}
     heights = []
-    for series in ({"loss": losses}, {"loss": losses, "D": {"d_real": [(0, 0.5)]}, "nothing": {"x": []}}, {}):
+    for series in ({"loss": losses}, two, {}):
         curves(series, tmp_path / "curves.png")
         with Image.open(tmp_path / "curves.png") as picture:
             assert picture.format == "PNG"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -131,10 +132,13 @@ def work(rank: int, folder: Path, datasets: dict[int, Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory, digits16: Dataset, digits28: Dataset) -> Path:
+def together(
+    tmp_path_factory: pytest.TempPathFactory, digits16: Dataset, digits28: Dataset, forkserver: ForkServerContext
+) -> Path:
     """The folder in which two processes, that ran together, have left what they found."""
     folder = tmp_path_factory.mktemp("workers")
-    processes.spawn(work, (folder, {16: digits16.path, 28: digits28.path}), WORKERS)
+    datasets = {16: digits16.path, 28: digits28.path}
+    processes.start_processes(work, (folder, datasets), WORKERS, start_method=forkserver.get_start_method())
     return folder
 
 
