@@ -50,12 +50,9 @@ class Progress:
             self._bar.update(self._task, completed=done, total=total, note=said)
         elif now - self._line > LINE_EVERY:
             self._line = now
-            left = (total - done) / rate if rate else float("inf")
-            print(
-                f"{self.title}: {done:,} of {total:,} {self.unit}, {said}, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+            # The first word knows no rate yet, and so says neither rate nor time left.
+            pace = f", {said}, {(total - done) / rate:.0f} s left" if rate else ""
+            print(f"{self.title}: {done:,} of {total:,} {self.unit}{pace}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
         return self
