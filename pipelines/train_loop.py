@@ -7,6 +7,7 @@ beside the training: Ray Train's asynchronous upload and validation, or a thread
 from __future__ import annotations
 
 import shutil
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -53,13 +54,21 @@ class RayWriter:
 
     def __init__(self, run: RunFolder, shelf: Shelf | None):
         self.run, self.shelf = run, shelf
+        self._under_way: list[threading.Event] = []
 
     def write(self, name: str, snapshot: Snapshot | None, judge: bool, metrics: dict[str, float]) -> None:
         def upload(checkpoint: Checkpoint, _: str) -> Checkpoint:
-            assert snapshot is not None
-            assert self.shelf is not None
-            self.shelf.put(name, snapshot, judge)
-            return checkpoint
+            try:
+                assert snapshot is not None
+                assert self.shelf is not None
+                self.shelf.put(name, snapshot, judge)
+                return checkpoint
+            finally:
+                written.set()
+
+        written = threading.Event()
+        if snapshot is not None:
+            self._under_way.append(written)
 
         ray.train.report(
             metrics,
@@ -67,6 +76,8 @@ class RayWriter:
             checkpoint_dir_name=name,
             checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
             checkpoint_upload_fn=upload if snapshot is not None else None,
+            # What is reported is where the checkpoint stays: there is no copy to be removed.
+            delete_local_checkpoint_after_upload=False,
             # Only the worker that brings the checkpoint may ask for its validation.
             validation=_validation(name) if judge and snapshot is not None else False,
         )
@@ -81,7 +92,9 @@ class RayWriter:
         )
 
     def close(self) -> None:
-        """Ray Train ends a run only when uploads and validations have ended."""
+        """Waits for the uploads, which need the journal; the validations are Ray Train's to wait for."""
+        for written in self._under_way:
+            written.wait()
 
     def _checkpoint(self, name: str) -> Checkpoint:
         return Checkpoint.from_directory(self.run.path / name)
