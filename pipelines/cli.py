@@ -77,13 +77,12 @@ def train(
     tracking: TrackingOption = None,
 ) -> None:
     """Train a recipe, with checkpoints, evaluation beside the training, and a record in MLflow."""
+    from ganlib.recipe import Recipe
     from pipelines.run_folder import find_run, new_run_name, newest_run
     from pipelines.shipped import find_recipe
     from pipelines.train import create_run
     from pipelines.train import train as stage
 
-    if (resume or run) and overrides:
-        raise UserError("a resumed run keeps its recipe; leave the overrides out, or start a new run")
     opened = _home(home)
     uri = _tracking(opened, tracking)
     if run is not None:
@@ -95,6 +94,8 @@ def train(
             folder = newest_run(opened, found.name, dataset.digest)
         else:
             folder = create_run(found, dataset, opened, new_run_name(found.name))
+    if overrides and find_recipe(recipe, overrides) != Recipe.load(folder.path / "recipe.yaml"):
+        raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
     typer.echo(f"run {folder.path}")
     stage(folder, uri)
     report_run(folder.path)
@@ -257,7 +258,7 @@ def describe_dataset(dataset: Dataset) -> None:
     typer.echo(f"images     {', '.join(f'{count:,} {split}' for split, count in manifest.counts.items())}")
     typer.echo(f"shape      {'x'.join(map(str, manifest.image_shape))}")
     if manifest.classifier is not None:
-        typer.echo(f"classifier accuracy {manifest.classifier.accuracy:.4f} on the test split")
+        typer.echo(f"classifier accuracy {manifest.classifier.accuracy:.4f}")
     for skipped in manifest.skipped[:10]:
         typer.echo(f"skipped    {skipped.record}: {skipped.reason}")
 

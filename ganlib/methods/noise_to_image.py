@@ -16,7 +16,7 @@ from ganlib.networks import AnyDiscriminator, AnyGenerator
 from ganlib.networks.base import Config, ImageShape
 from ganlib.networks.layers import BatchNorm, Dropout
 
-SAMPLE_BLOCK = 256
+SAMPLE_BLOCK = 64
 """Latents of samples are drawn, and images made, in blocks of this many, so that each is a function of its index."""
 
 
@@ -104,7 +104,8 @@ class NoiseToImage(Method):
             randomness = stream_generator("cpu", request.seed, "sample", block)
             latents = draw_latents(randomness, SAMPLE_BLOCK, latent.dim, latent.distribution)
             rows = slice(max(request.first - block * SAMPLE_BLOCK, 0), stop - block * SAMPLE_BLOCK)
-            images.append(quantise(generator(latents[rows].to(device))).cpu())
+            # A whole block each time: kernels round by the size of the batch, and the last grey level would tell.
+            images.append(quantise(generator(latents.to(device)))[rows].cpu())
         generator.train(training)
         return torch.cat(images)
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,13 +30,20 @@ FILES = [
 ]
 
 
-@pytest.fixture
-def run(digits16: Dataset, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def finished(digits16: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the checkpoints of a tiny run at 160, 320, 480 and 640 images."""
-    trainer = Trainer(tiny_recipe(tmp_path), digits16)
+    folder = tmp_path_factory.mktemp("finished")
+    trainer = Trainer(tiny_recipe(folder), digits16)
     for tick in trainer.run():
-        trainer.snapshot().write(tmp_path / "run" / checkpoint_name(tick.images_seen))
-    return tmp_path / "run"
+        trainer.snapshot().write(folder / "run" / checkpoint_name(tick.images_seen))
+    return folder / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 @pytest.fixture

@@ -130,6 +130,8 @@ def test_dropout_scales_what_it_keeps() -> None:
     assert y.unique().tolist() == pytest.approx([0, 1 / 0.7])
     # The share kept has a standard deviation of sqrt(0.3 * 0.7 / 51200) = 0.002.
     assert abs((y > 0).float().mean().item() - 0.7) < 5 * 0.00203
+    # Each image and each of its maps has a mask of its own.
+    assert len((y > 0).flatten(2).flatten(0, 1).unique(dim=0)) == 8 * 16
     assert layer.eval()(x) is x
     assert Dropout(0)(x) is x
 
