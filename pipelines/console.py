@@ -51,7 +51,7 @@ class Progress:
         elif now - self._line > LINE_EVERY:
             self._line = now
             # The first word knows no rate yet, and so says neither rate nor time left.
-            pace = f", {said}, {(total - done) / rate:.0f} s left" if rate else ""
+            pace = f", {said}, {max(total - done, 0) / rate:.0f} s left" if rate else ""
             print(f"{self.title}: {done:,} of {total:,} {self.unit}{pace}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
