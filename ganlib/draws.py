@@ -8,7 +8,7 @@ one step to the next, so a resumed run needs none to be saved, and N workers dra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,16 +32,35 @@ class Draws:
         self.seed, self.batch, self.device = seed, batch, torch.device(device)
         self.first, self.last = rows
         self.step = 0
+        self.done = 0.0
         self._masks = 0
+        self._chances = 0
 
-    def at(self, step: int) -> None:
-        """Moves to global step `step`: every draw that follows belongs to it."""
-        self.step, self._masks = step, 0
+    def at(self, step: int, done: float = 0.0) -> None:
+        """Moves to global step `step`: every draw that follows belongs to it. done: the share of the run, 0 to 1."""
+        self.step, self.done, self._masks, self._chances = step, done, 0, 0
 
     def latents(self, stream: str, dim: int, distribution: str) -> Tensor:
         """float32 [last - first, dim]: N(0, 1) for "normal", U[-1, 1] for "uniform"."""
         generator = stream_generator(self.device, self.seed, "latents", stream, self.step)
         return draw_latents(generator, self.batch, dim, distribution)[self.first : self.last]
+
+    def uniform(self, stream: str, sample_shape: Sequence[int]) -> Tensor:
+        """float32 [last - first, *sample_shape] from U[0, 1). Calls within a step are numbered, as masks are."""
+        return self._chance(stream)(torch.rand, sample_shape)
+
+    def normal(self, stream: str, sample_shape: Sequence[int]) -> Tensor:
+        """float32 [last - first, *sample_shape] from N(0, 1). Calls within a step are numbered, as masks are."""
+        return self._chance(stream)(torch.randn, sample_shape)
+
+    def _chance(self, stream: str) -> Callable[[Callable[..., Tensor], Sequence[int]], Tensor]:
+        generator = stream_generator(self.device, self.seed, "chance", stream, self.step, self._chances)
+        self._chances += 1
+
+        def draw(kind: Callable[..., Tensor], sample_shape: Sequence[int]) -> Tensor:
+            return kind(self.batch, *sample_shape, generator=generator, device=self.device)[self.first : self.last]
+
+        return draw
 
     def keep_mask(self, keep: float, sample_shape: Sequence[int]) -> Tensor:
         """bool [last - first, *sample_shape], each element true with probability `keep` (to 2^-16).

@@ -66,7 +66,9 @@ def curves(series: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], targ
         for label, points in lines.items():
             if points:
                 seen, values = zip(*points, strict=True)
-                axes.plot(np.asarray(seen) / 1000, values, label=label, linewidth=1.2)
+                # A line of few points, or of one alone, shows where it was measured.
+                marker = "o" if len(points) < 20 else None
+                axes.plot(np.asarray(seen) / 1000, values, label=label, linewidth=1.2, marker=marker, markersize=3)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("thousands of images seen", fontsize=8)
         axes.legend(fontsize=8)

@@ -15,29 +15,53 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from ganlib.data.augment import Augment
+from ganlib.data.preparation import Preparation
+from ganlib.data.reading import Reading
 from ganlib.errors import UserError
 from ganlib.methods import AnyMethod
+from ganlib.methods.base import DataShape
 from ganlib.networks.base import Config, ImageShape
 from ganlib.training.optimizers import AnyOptimizer
 
 
-class DataConfig(Config):
-    """What the images are prepared to: square, `size` pixels a side. `source` is read where no other is named."""
+class DataConfig(Preparation):
+    """What the images are prepared to (the fields of Preparation), how they are read, and what training does to them.
 
-    size: int = Field(ge=8, le=1024)
-    channels: Literal[1, 3] = 3
-    source: Literal["digits", "mnist"] | None = None
+    `source` is read where no other is named, understood as `read` says. `loading` and `augment` are training's, and no
+    part of the dataset. `points`: records are points of so many dimensions instead of images. `classes`, `domains` and
+    `keypoints`: how many the dataset has, where the method asks for them.
+    """
+
+    source: str | None = None
+    read: Reading = Reading()
+    loading: Literal["auto", "resident", "streamed"] = "auto"
+    augment: Augment = Augment()
+    points: int = Field(0, ge=0, le=1024)
+    classes: int = Field(0, ge=0, le=100_000)
+    domains: int = Field(0, ge=0, le=10_000)
+    keypoints: int = Field(0, ge=0, le=10_000)
+
+    @property
+    def preparation(self) -> Preparation:
+        """The fields that make a dataset."""
+        return Preparation(**{name: getattr(self, name) for name in Preparation.model_fields})
 
 
 class Steps(Config):
     """A round: so many discriminator steps, each on a batch of its own, then so many generator steps.
 
-    `noise`: "shared" uses one draw of latents for the whole round, "fresh" a new one for each step.
+    `noise`: "shared" uses one draw of latents for the whole round, "fresh" a new one for each step. `adaptive`:
+    "leave-out" leaves a side's step out while it is ahead: the discriminator's where D(x) - D(G(z)) > margin, the
+    generator's where D(G(z)) > D(x); "until-risen" ends the round once D(G(z)) has risen by `margin` over what it was
+    before the generator's first step.
     """
 
     discriminator: int = Field(1, ge=1, le=100)
     generator: int = Field(1, ge=1, le=100)
     noise: Literal["shared", "fresh"] = "shared"
+    adaptive: Literal["none", "leave-out", "until-risen"] = "none"
+    margin: float = Field(0.5, ge=0, le=1)
 
 
 class OptimConfig(Config):
@@ -100,26 +124,38 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        self.method.check(self.image)
+        self.method.check(self.shape)
         if self.workers > self.train.batch:
             raise ValueError(f"train.batch ({self.train.batch}) has to be at least workers ({self.workers})")
         return self
 
     @property
     def image(self) -> ImageShape:
-        return ImageShape(self.data.size, self.data.size, self.data.channels)
+        data = self.data
+        return ImageShape(1, data.points, 1) if data.points else ImageShape(data.size, data.size, data.channels)
+
+    @property
+    def shape(self) -> DataShape:
+        """What the method is built for."""
+        return DataShape(self.image, self.data.classes, self.data.domains, self.data.keypoints)
 
     @classmethod
     def parse(cls, values: Any, overrides: Iterable[str] = (), origin: str = "the recipe") -> Recipe:
         """Validates nested values. Raises UserError: one line that names field, value and what is allowed."""
         if not isinstance(values, dict):
             raise UserError(f"{origin}: a recipe is a mapping of fields, not {type(values).__name__}")
-        for override in overrides:
-            values = override_field(values, override)
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(override_fields(values, overrides))
         except ValidationError as error:
             raise UserError(f"{origin}: {explain(error)}") from error
+
+    @staticmethod
+    def parse_data(values: dict[str, Any], overrides: Iterable[str] = ()) -> DataConfig:
+        """A recipe's `data` alone, from {"data": ...}; overrides are as for a whole recipe. Raises UserError."""
+        try:
+            return _DataAlone.model_validate(override_fields(values, overrides)).data
+        except ValidationError as error:
+            raise UserError(explain(error, _DataAlone)) from error
 
     @classmethod
     def load(cls, path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -145,12 +181,24 @@ class Recipe(Config):
         return Recipe.parse(self.model_dump(mode="json"), overrides)
 
 
+class _DataAlone(Config):
+    data: DataConfig
+
+
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def override_fields(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of nested `values` with the fields changed that `overrides` name."""
+    # Kinds first: the other fields of a part belong to its kind, in whatever order they were typed.
+    for override in sorted(overrides, key=lambda word: not word.partition("=")[0].endswith(".kind")):
+        values = override_field(values, override)
+    return values
 
 
 def override_field(values: dict[str, Any], override: str) -> dict[str, Any]:
@@ -187,11 +235,11 @@ def _assign(values: dict[str, Any], path: list[str], value: Any) -> dict[str, An
     return changed
 
 
-def explain(error: ValidationError) -> str:
-    """One line for the first of pydantic's complaints: the dotted path, what is wrong, and the nearest right name."""
+def explain(error: ValidationError, root: type[BaseModel] = Recipe) -> str:
+    """One line for the first of pydantic's complaints on a `root`: the dotted path, what is wrong, the nearest name."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
-    model, shown = _walk(Recipe, path)
+    model, shown = _walk(root, path)
     name = ".".join(shown)
     if first["type"] == "extra_forbidden":
         allowed = sorted(model.model_fields) if model else []

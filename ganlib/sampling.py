@@ -29,7 +29,7 @@ class Sampler:
         self.device = torch.device(device)
         # No memory and no time for weights that the checkpoint brings, nor for a discriminator that nobody asks.
         with torch.device("meta"):
-            self.method = self.recipe.method.build(self.recipe.image)
+            self.method = self.recipe.method.build(self.recipe.shape)
         self.generator = self.method.generator.to_empty(device=self.device)
         state.load_into(self.generator, self.stem, folder)
         self.generator.requires_grad_(False).to(memory_format=torch.channels_last)

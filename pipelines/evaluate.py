@@ -46,4 +46,4 @@ def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:
     torch.set_num_threads(1)
     os.nice(max(YIELDING - os.nice(0), 0))
     run = RunFolder(Path(run_folder))
-    return evaluate_checkpoint(run, checkpoint, Dataset.open(Path(run.facts().dataset_path)))
+    return evaluate_checkpoint(run, checkpoint, Dataset.open(run.facts().dataset_path))

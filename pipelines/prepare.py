@@ -2,28 +2,108 @@
 
 from __future__ import annotations
 
-from ganlib.data import Dataset, Preparation, Source, open_source, prepare_dataset
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from ganlib.data import Dataset, Source, open_source, prepare_dataset
+from ganlib.data.storage import Location
+from ganlib.errors import UserError
 from ganlib.evaluation.classifier import train_classifier
-from ganlib.recipe import Recipe
+from ganlib.files import canonical_digest
+from ganlib.recipe import DataConfig, Recipe
 from pipelines.console import Progress
+from pipelines.ray_mapper import RayMapper, cluster_is_named
 from pipelines.run_folder import Home
+from pipelines.shipped import find_recipe, is_recipe
+
+FOR_RAY = 1 << 30
+"""Bytes of prepared images from which on a preparation is worth Ray's start; below it this process does it alone."""
+
+ANY_IMAGES = {"size": 64, "channels": 3}
+"""What `gan prepare NAME` makes of a source where NAME is no recipe and nothing else is said."""
 
 
-def open_recipe_source(recipe: Recipe, source: str | None, kind: str | None) -> Source:
-    """The source that is named, or the one that the recipe reads where none is. Raises UserError."""
-    if source is None and kind is None:
-        kind = recipe.data.source
-    return open_source(source, kind)
+@dataclass(frozen=True)
+class DatasetRequest:
+    """A dataset that a command needs: prepared already (`source` is its folder, URL or name), or to be prepared.
+
+    name: what it is called; None takes the source's name. workers: processes that prepare, on Ray; 0: this process
+    alone; None: as its size asks for.
+    """
+
+    data: DataConfig
+    home: Home
+    source: str | None = None
+    name: str | None = None
+    store: str | None = None
+    workers: int | None = None
+
+    def find(self) -> Dataset | None:
+        """The dataset where `source` names one that is prepared: its folder or URL, or the name of one in the store."""
+        if self.source is None:
+            return None
+        if Path(self.source).expanduser().exists() or "://" in self.source:
+            place = Location.of(self.source)
+            return Dataset.open(place) if (place / "manifest.json").kind() == "file" else None
+        found = [place for place in datasets_in(self.into) if place.name.rpartition("-")[0] == self.source]
+        if len(found) > 1:
+            names = ", ".join(place.name for place in found)
+            raise UserError(f"{self.source} may be {names}; name the one that is meant by its whole path")
+        return Dataset.open(found[0]) if found else None
+
+    @property
+    def into(self) -> Location:
+        """Where datasets lie."""
+        return Location.of(self.store or self.home.datasets)
+
+    def open_source(self) -> Source:
+        """The source that is named, or the one that the recipe reads where none is. Raises UserError."""
+        return open_source(self.data.source if self.source is None else self.source, self.data.read)
+
+    def fingerprint(self) -> str:
+        """What stands for the outcome before it is there. Raises UserError."""
+        dataset = self.find()
+        if dataset is not None:
+            return dataset.digest
+        source = self.open_source()
+        values = [source.fingerprint(), source.kind, self.data.preparation.model_dump(mode="json"), str(self.into)]
+        return canonical_digest([*values, self.name])
+
+    def prepare(self) -> Dataset:
+        """The dataset, prepared now or found prepared, with its classifier. Raises UserError."""
+        dataset = self.find()
+        if dataset is None:
+            source, preparation = self.open_source(), self.data.preparation
+            size = len(source.names) * prod(preparation.image_shape)
+            workers = self.workers
+            if workers is None:
+                workers = len(os.sched_getaffinity(0)) if size >= FOR_RAY or cluster_is_named() else 0
+            mapper = RayMapper(workers) if workers else None
+            with Progress("prepare") as progress:
+                dataset = prepare_dataset(
+                    source, preparation, self.into, self.name or source.name, progress.update, mapper
+                )
+        with Progress("classifier") as progress:
+            return train_classifier(dataset, progress.update)
 
 
-def preparation_of(recipe: Recipe) -> Preparation:
-    """What the recipe's images are prepared to."""
-    return Preparation(size=recipe.data.size, channels=recipe.data.channels)
+def data_of(name: str, overrides: Iterable[str]) -> tuple[DataConfig, str | None]:
+    """What `gan prepare NAME` is to make: a recipe's data; where NAME names the dataset, the overrides alone.
+
+    Returns the name that the dataset is to have in the second case. Raises UserError.
+    """
+    if is_recipe(name):
+        return find_recipe(name, overrides).data, None
+    return Recipe.parse_data({"data": ANY_IMAGES}, overrides), name
 
 
-def prepare(source: Source, preparation: Preparation, home: Home) -> Dataset:
-    """The dataset of `source`, prepared now or found prepared, with its classifier. Raises UserError."""
-    with Progress("prepare") as progress:
-        dataset = prepare_dataset(source, preparation, home.datasets, source.name, progress.update)
-    with Progress("classifier") as progress:
-        return train_classifier(dataset, progress.update)
+def datasets_in(store: Location) -> list[Location]:
+    """The prepared datasets in a store, by name."""
+    if store.kind() is None:
+        return []
+    entries = (entry for entry in store.list() if entry.folder and not entry.name.startswith("."))
+    places = sorted((store / entry.name for entry in entries), key=lambda place: place.name)
+    return [place for place in places if (place / "manifest.json").kind() == "file"]

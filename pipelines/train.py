@@ -15,6 +15,7 @@ from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.pictures import animate, curves
 from ganlib.recipe import Recipe
+from pipelines.cluster import connect
 from pipelines.console import Progress
 from pipelines.journal import Journal, Status, journal_folder, read_entries, read_metrics
 from pipelines.run_folder import Home, RunFacts, RunFolder
@@ -43,7 +44,7 @@ def create_run(recipe: Recipe, dataset: Dataset, home: Home, name: str) -> RunFo
     facts = RunFacts(
         unique=f"{name}-{os.urandom(8).hex()}",
         recipe=recipe.name,
-        dataset_path=str(dataset.path.resolve()),
+        dataset_path=str(dataset.location),
         dataset_name=dataset.name,
         dataset_digest=dataset.digest,
         created=time.time(),
@@ -58,7 +59,7 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
     often.
     """
     recipe, facts = Recipe.load(run.path / "recipe.yaml"), run.facts()
-    dataset = Dataset.open(Path(facts.dataset_path))
+    dataset = Dataset.open(facts.dataset_path)
     sender = sender_of(run, tracking_uri, parent_run_id)
     with Journal(run.path, "driver") as journal:
         journal.params(recipe.flat())
@@ -97,8 +98,8 @@ def ship(sender: Sender, run: RunFolder) -> None:
     left = sender.drain(DRAIN_SECONDS)
     if left:
         logging.getLogger(__name__).warning(
-            "MLflow has not taken %d records yet; they stay in %s and are shipped by `gan train %s --run %s`",
-            left, run.path / "journal", run.facts().recipe, run.name,
+            "MLflow has not taken %d records yet; they stay in %s and are shipped by `gan train --run %s`",
+            left, run.path / "journal", run.name,
         )  # fmt: skip
 
 
@@ -164,27 +165,6 @@ def validate(checkpoint: Any, name: str) -> dict[str, float]:
     from pipelines.evaluate import evaluate_beside
 
     return evaluate_beside(str(Path(checkpoint.path).parent), name)
-
-
-def connect(workers: int) -> None:
-    """Connects to the Ray cluster of RAY_ADDRESS, or starts one in this machine for the life of this process."""
-    import ray
-
-    if ray.is_initialized():
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
-        return
-    # One logical CPU more than the workers use: the evaluation beside them gives way to them (nice), it needs no core.
-    cpus = max(len(os.sched_getaffinity(0)), workers) + 1
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy laptop takes longer than Ray's 60 s
-    try:
-        ray.init(num_cpus=cpus, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    except Exception as error:  # Ray raises bare Exceptions here
-        raise UserError(
-            f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); "
-            "see /tmp/ray/session_latest/logs, or train without it (workers=0)"
-        ) from error
 
 
 def read_error(run: RunFolder) -> str | None:

@@ -174,7 +174,7 @@ def train_loop(config: dict[str, Any]) -> None:
     first = world.rank == 0
     try:
         recipe = Recipe.load(run.path / "recipe.yaml")
-        dataset = Dataset.open(Path(run.facts().dataset_path))
+        dataset = Dataset.open(run.facts().dataset_path)
         found = newest_checkpoint(run.path) if first else None
         resume = broadcast_from_rank_zero(str(found) if found else None)
         trainer = Trainer(recipe, dataset, resume=Path(resume) if resume else None, world=world)

@@ -12,15 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ganlib.data import Dataset, Source
+from ganlib.data import Dataset
+from ganlib.data.storage import Location
 from ganlib.files import canonical_digest, file_digest, write_atomically
 from ganlib.recipe import Recipe
 from pipelines.console import Progress
 from pipelines.evaluate import evaluate_checkpoint
 from pipelines.journal import Status
-from pipelines.prepare import open_recipe_source, preparation_of, prepare
+from pipelines.prepare import DatasetRequest
 from pipelines.publish import Published, publish
-from pipelines.run_folder import Home, RunFolder
+from pipelines.run_folder import RunFolder
 from pipelines.tracking import close_run, mlflow_client, open_run, set_tags
 from pipelines.train import create_run, train
 
@@ -41,19 +42,16 @@ class Outcome:
     published: Published
 
 
-def run_chain(
-    recipe: Recipe, home: Home, source: str | None, kind: str | None, tracking_uri: str, say: Callable[[str], None]
-) -> Outcome:
+def run_chain(recipe: Recipe, request: DatasetRequest, tracking_uri: str, say: Callable[[str], None]) -> Outcome:
     """Runs the stages that have to be run, `say`ing a line for each.
 
     Raises UserError where a person has to act, mlflow.MlflowException where MLflow does not answer between two stages;
     the same call goes on from there.
     """
-    opened = open_recipe_source(recipe, source, kind)
-    identity = canonical_digest({"source": opened.digest(), "recipe": recipe.model_dump(mode="json")})
+    identity = canonical_digest({"data": request.fingerprint(), "recipe": recipe.model_dump(mode="json")})
     tags = {"recipe": recipe.name, "gan.kind": "chain"}
     parent = open_run(tracking_uri, recipe.name, f"chain-{recipe.name}", tags, f"chain-{identity}")
-    chain = Chain(recipe, home, opened, tracking_uri, parent, say)
+    chain = Chain(recipe, request, tracking_uri, parent, say)
     status: Status = "FAILED"
     try:
         dataset = chain.prepare()
@@ -68,43 +66,40 @@ def run_chain(
 
 @dataclass(frozen=True)
 class Chain:
-    """The stages of one recipe on one source. What each made of which inputs is kept in `HOME/stages`."""
+    """The stages of one recipe on one dataset. What each made of which inputs is kept in `HOME/stages`."""
 
     recipe: Recipe
-    home: Home
-    source: Source
+    request: DatasetRequest
     tracking_uri: str
     parent: str
     say: Callable[[str], None]
 
     def prepare(self) -> Dataset:
-        preparation = preparation_of(self.recipe)
-
         def work() -> Record:
-            dataset = prepare(self.source, preparation, self.home)
+            dataset = self.request.prepare()
             classifier = dataset.manifest.classifier
             counts = {f"images/{split}": float(count) for split, count in dataset.manifest.counts.items()}
             accuracy = {"classifier_accuracy": classifier.accuracy} if classifier else {}
-            return {"path": str(dataset.path), "metrics": {**counts, **accuracy}}
+            return {"path": str(dataset.location), "metrics": {**counts, **accuracy}}
 
         def stands(old: Record) -> bool:
-            return (Path(old["path"]) / "manifest.json").is_file()
+            return (Location.of(old["path"]) / "manifest.json").kind() == "file"
 
-        inputs = {"source": self.source.digest(), "kind": self.source.kind, **preparation.model_dump(mode="json")}
-        return Dataset.open(Path(self._stage("prepare", inputs, work, stands)["path"]))
+        inputs = {"data": self.request.fingerprint()}
+        return Dataset.open(self._stage("prepare", inputs, work, stands)["path"])
 
     def train(self, dataset: Dataset) -> tuple[RunFolder, str]:
         """The finished run and the id of its MLflow run."""
         values = self.recipe.model_dump(mode="json")
         fields = {name: value for name, value in values.items() if name not in INDIFFERENT}
         digest = canonical_digest({"dataset": dataset.digest, "recipe": fields})
-        run = RunFolder(self.home.runs / f"{self.recipe.name}-{digest[:12]}")
+        run = RunFolder(self.request.home.runs / f"{self.recipe.name}-{digest[:12]}")
         if run.finished:
             self.say(f"train: as before, {run.name}")
         elif run.exists:
             self.say(f"train: goes on with {run.name}")
         else:
-            create_run(self.recipe, dataset, self.home, run.name)
+            create_run(self.recipe, dataset, self.request.home, run.name)
             self.say(f"train: {run.name}")
         # Of a finished run this only ships what the tracking server has not had yet.
         return run, train(run, self.tracking_uri, self.parent)
@@ -143,7 +138,7 @@ class Chain:
         A child run records it: `metrics` of the result as metrics, the rest as tags.
         """
         digest = canonical_digest({"stage": name, "inputs": inputs})
-        record = self.home.stages / f"{name}-{digest[:16]}.json"
+        record = self.request.home.stages / f"{name}-{digest[:16]}.json"
         old: Record | None = json.loads(record.read_text()) if record.is_file() else None
         if old is not None and stands(old):
             self.say(f"{name}: as before")

@@ -2,74 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from ganlib.data.dataset import Split
-from ganlib.draws import stream_generator
-from ganlib.errors import UserError
+from ganlib.data.augment import Augment
+from ganlib.data.batch import Batch, Batches, normalise, quantise, row_bytes
+from ganlib.data.resident import ResidentBatches
+from ganlib.data.split import Split
+from ganlib.data.streamed import StreamedBatches
+
+__all__ = ["Batch", "Batches", "choose_loading", "normalise", "open_batches", "quantise"]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One worker's slice of a global batch.
+def open_batches(
+    split: Split,
+    batch: int,
+    seed: int,
+    rows: tuple[int, int],
+    device: torch.device | str = "cpu",
+    loading: Literal["auto", "resident", "streamed"] = "auto",
+    augment: Augment | None = None,
+) -> Batches:
+    """Batches of `split`: slices `rows` of global batches of `batch` images, on `device`.
 
-    images: float32 [n, C, H, W] in [-1, 1], channels-last in memory. labels: int64 [n], or None without classes.
+    resident: the whole split on the device (on a CPU: its memory map). streamed: read a window of shards at a time, in
+    bounded memory. auto: what `choose_loading` says. The two ways have different orders, so the workers of a run, and
+    a run that is resumed, must be told one way: `Batches.loading` says which it was.
+
+    Raises UserError for a batch larger than the split, and for augmentation that does not fit its images.
     """
+    if loading == "auto":
+        loading = choose_loading(split, device)
+    kind = ResidentBatches if loading == "resident" else StreamedBatches
+    return kind(split, batch, seed, rows, device, augment)
 
-    images: Tensor
-    labels: Tensor | None
 
+def choose_loading(split: Split, device: torch.device | str) -> Literal["resident", "streamed"]:
+    """Resident where there is room for it now, by the bytes of the split's images and partners; else streamed.
 
-class Batches:
-    """All images of a split, uint8 on the training device, given out in slices of shuffled global batches.
-
-    Global batch `index` of `batch` images is a function of (seed, index): epoch e = index // per_epoch is a permutation
-    drawn from (seed, "order", e). The images left over at the end of an epoch, fewer than a batch, are not used in that
-    epoch; the next permutation mixes them in again. `rows` is the slice [first, last) that this worker takes.
+    Room on a GPU is a quarter of its free memory: networks, optimizers and activations are still to come. On a CPU it
+    is half of the memory that is available to this process, and the split must be local.
     """
-
-    def __init__(self, split: Split, batch: int, seed: int, rows: tuple[int, int], device: torch.device | str = "cpu"):
-        self.count = len(split)
-        if batch > self.count:
-            raise UserError(f"a batch of {batch} images cannot be drawn from {self.count}; lower train.batch")
-        self.batch, self.seed, self.rows, self.device = batch, seed, rows, torch.device(device)
-        self.per_epoch = self.count // batch
-        self._split = split
-        # On a CPU the memory map is the resident copy; the pages are shared with every process that maps them.
-        on_cpu = self.device.type == "cpu"
-        self._images = None if on_cpu else torch.from_numpy(split.take(np.arange(self.count))).to(device)
-        self._labels = None if split.labels is None else torch.from_numpy(np.array(split.labels)).to(device)
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
-
-    def order(self, epoch: int) -> Tensor:
-        """int64 [count] on the CPU: the permutation of one epoch."""
-        if epoch != self._epoch:
-            generator = stream_generator("cpu", self.seed, "order", epoch)
-            self._epoch, self._order = epoch, torch.randperm(self.count, generator=generator)
-        return self._order
-
-    def __getitem__(self, index: int) -> Batch:
-        epoch, position = divmod(index, self.per_epoch)
-        first, last = (position * self.batch + row for row in self.rows)
-        chosen = self.order(epoch)[first:last]
-        if self._images is None:
-            pixels = torch.from_numpy(self._split.take(chosen.numpy()))
-        else:
-            pixels = self._images[chosen.to(self.device)]
-        labels = None if self._labels is None else self._labels[chosen.to(self.device)]
-        return Batch(normalise(pixels), labels)
+    size = len(split) * row_bytes(split)
+    if torch.device(device).type == "cuda":
+        return "resident" if size <= torch.cuda.mem_get_info(device)[0] // 4 else "streamed"
+    return "resident" if split.local and size <= available_memory() // 2 else "streamed"
 
 
-def normalise(pixels: Tensor) -> Tensor:
-    """uint8 [n, H, W, C] in 0..255 -> float32 [n, C, H, W] in [-1, 1], channels-last in memory."""
-    return pixels.to(torch.float32).mul_(1 / 127.5).sub_(1).permute(0, 3, 1, 2)
-
-
-def quantise(images: Tensor) -> Tensor:
-    """float [n, C, H, W] in [-1, 1] -> uint8 [n, H, W, C], rounded to the nearest and clipped."""
-    scaled = images.float().add(1).mul_(127.5).round_().clamp_(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+def available_memory() -> int:
+    """Bytes that this process can take without swapping: of the machine, or of its control group where that is less."""
+    if Path("/proc/meminfo").is_file():
+        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        available = int(fields["MemAvailable"].split()[0]) * 1024
+    else:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()) != "max":
+        available = min(available, int(text))
+    return available

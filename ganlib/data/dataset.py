@@ -1,41 +1,60 @@
-"""A prepared dataset, opened: memory-mapped images and labels."""
+"""A prepared dataset, opened: on disk or in an object store."""
 
-from functools import cached_property
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
-from ganlib.data.manifest import ClassifierRecord, Manifest, Shard
-from ganlib.data.shards import MappedShard, map_shard
-from ganlib.data.sources import SplitName
+from ganlib.data.columns import Columns
+from ganlib.data.manifest import ClassifierRecord, Manifest
+from ganlib.data.sources.base import SplitName
+from ganlib.data.split import Split
+from ganlib.data.storage import Location
 from ganlib.errors import UserError
-from ganlib.files import file_digest
+
+__all__ = ["Dataset", "Split"]
+
+_PIECE = 4 << 20
+# A few shards' requests at once hide the store's answering time; more than these would not be faster.
+_FILES_AT_ONCE = 4
 
 
 class Dataset:
     """A folder of shards under a manifest, immutable but for the record of its classifier."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        self.path = path
+    def __init__(self, location: Location, manifest: Manifest) -> None:
+        self.location = location
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: Path) -> "Dataset":
+    def open(cls, place: str | Path | Location) -> Dataset:
         """Read the manifest and see that every shard is there in its full length; content is checked by `verify`.
 
-        Raises UserError for no dataset, a broken manifest or one of a newer schema, a shard missing or cut short.
+        Raises UserError for no dataset, a broken manifest or one of another schema, a shard missing or cut short.
         """
-        manifest = Manifest.read(path)
+        location = Location.of(place)
+        manifest = Manifest.read(location)
+        sizes = {entry.name: entry.size for entry in location.list() if not entry.folder}
         for shard in manifest.shards:
-            file = path / shard.file
-            try:
-                size = file.stat().st_size
-            except OSError as error:
-                raise UserError(f"cannot read the shard {file}: {error.strerror}; prepare the dataset again") from error
+            file, size = location / shard.file, sizes.get(shard.file)
+            if size is None:
+                raise UserError(f"the shard {file} is missing; prepare the dataset again")
             if size != shard.bytes:
                 raise UserError(f"the shard {file} has {size:,} bytes, not {shard.bytes:,}; prepare the dataset again")
-        return cls(path, manifest)
+        return cls(location, manifest)
+
+    @property
+    def path(self) -> Path:
+        """The folder on a local disk. Raises UserError for a dataset in an object store."""
+        if self.location.local is None:
+            raise UserError(f"the dataset {self.location} is in an object store; this needs one in a local folder")
+        return self.location.local
 
     @property
     def name(self) -> str:
@@ -43,81 +62,75 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256, hex: the identity of source and preparation."""
+        """SHA-256, hex: the identity of what was written."""
         return self.manifest.digest
 
     @property
+    def columns(self) -> Columns:
+        return self.manifest.columns
+
+    @property
     def class_names(self) -> list[str] | None:
-        return self.manifest.class_names
+        return self.manifest.columns.class_names
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width, channels."""
+        """Height, width, channels; (1, dimensions, 1) for points."""
         return self.manifest.image_shape
 
-    def split(self, name: SplitName) -> "Split":
-        """Map the shards of a split. Raises UserError for a broken one."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the images: uint8, or float32 for points."""
+        return self.manifest.layout.dtype
+
+    def split(self, name: SplitName) -> Split:
+        """Open the shards of a split. Raises UserError for a broken one on a local disk."""
         shards = [shard for shard in self.manifest.shards if shard.split == name]
-        return Split(self.path, shards, self.image_shape, labelled=self.class_names is not None)
+        return Split(self.location, shards, self.manifest.layout)
 
-    def verify(self) -> None:
-        """Hash every shard; raises UserError naming the first that is not what was prepared."""
-        for shard in self.manifest.shards:
-            file = self.path / shard.file
-            if file_digest(file) != shard.sha256:
-                raise UserError(f"the shard {file} has changed; delete {self.path} and prepare the dataset again")
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Hash every shard, and the classifier; raises UserError naming the first that is not what was prepared.
 
-    def record_classifier(self, record: ClassifierRecord) -> "Dataset":
+        progress is called with (bytes read, bytes of all shards).
+        """
+        manifest = self.manifest
+        if manifest.content_digest() != manifest.digest:
+            raise UserError(f"the manifest of {self.location} has changed; delete it and prepare the dataset again")
+        files = [(shard.file, shard.sha256, shard.bytes) for shard in manifest.shards]
+        if manifest.classifier is not None:
+            files.append((manifest.classifier.file, manifest.classifier.sha256, 0))
+        total, done = sum(shard.bytes for shard in manifest.shards), 0
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            try:
+                digests = pool.map(self._file_digest, [file for file, _, _ in files])
+                for (file, expected, size), digest in zip(files, digests, strict=True):
+                    if digest != expected:
+                        path = self.location / file
+                        raise UserError(f"{path} has changed; delete {self.location} and prepare the dataset again")
+                    done += size
+                    if progress is not None:
+                        progress(done, total)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def record_classifier(self, record: ClassifierRecord) -> Dataset:
         """Write `record` into the manifest, atomically; the digest stays. Raises UserError where that cannot be."""
         manifest = self.manifest.model_copy(update={"classifier": record})
-        manifest.write(self.path)
-        return Dataset(self.path, manifest)
+        manifest.write(self.location)
+        return Dataset(self.location, manifest)
+
+    def _file_digest(self, file: str) -> str:
+        state = hashlib.sha256()
+        for piece in _pieces(self.location / file):
+            state.update(piece)
+        return state.hexdigest()
 
 
-class Split:
-    """The images and labels of one split, in the order of the shards; read-only views of memory maps."""
-
-    def __init__(self, folder: Path, shards: list[Shard], image_shape: tuple[int, int, int], *, labelled: bool) -> None:
-        self._shards: list[MappedShard] = [map_shard(folder / shard.file, shard.rows, image_shape) for shard in shards]
-        # Row i is in the last shard that starts at or before i.
-        self._starts = np.cumsum([0] + [shard.rows for shard in shards])
-        self._image_shape = image_shape
-        self._labelled = labelled
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    @cached_property
-    def labels(self) -> NDArray[np.int64] | None:
-        """int64 [n], index into the dataset's class_names; None without labels."""
-        if not self._labelled:
-            return None
-        return np.concatenate([np.empty(0, np.int64), *(shard.labels for shard in self._shards)])
-
-    @property
-    def names(self) -> list[str]:
-        """The n record names, as the source has them."""
-        return [name for shard in self._shards for name in shard.names.to_pylist()]
-
-    @property
-    def images(self) -> NDArray[np.uint8]:
-        """uint8 [n, H, W, C], a view of the memory map; raises ValueError where more than one shard holds them."""
-        if len(self._shards) > 1:
-            raise ValueError(f"these images are in {len(self._shards)} shards; use take()")
-        return self._shards[0].images if self._shards else np.empty((0, *self._image_shape), np.uint8)
-
-    def take(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Images at `indices` (integers [k] from 0 to n - 1, any order, repeats allowed), copied: uint8 [k, H, W, C].
-
-        Raises IndexError out of range.
-        """
-        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
-            raise IndexError(f"image indices from {indices.min()} to {indices.max()}, of {len(self)} images")
-        if len(self._shards) <= 1:
-            return self.images.take(indices, axis=0)
-        images = np.empty((len(indices), *self._image_shape), np.uint8)
-        owners = np.searchsorted(self._starts, indices, side="right") - 1
-        for owner in np.unique(owners):
-            rows = np.flatnonzero(owners == owner)
-            images[rows] = self._shards[owner].images.take(indices[rows] - self._starts[owner], axis=0)
-        return images
+def _pieces(location: Location) -> Iterator[bytes]:
+    """The file's bytes, from the first to the last. Raises UserError."""
+    with location.open() as file:
+        try:
+            while piece := file.read(_PIECE):
+                yield piece
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"cannot read {location}: {error}") from error

@@ -1,4 +1,4 @@
-"""Pictures in: file bytes to opaque 8-bit images, and those to squares of one size."""
+"""Pictures in: file bytes to opaque 8-bit images."""
 
 import io
 
@@ -23,7 +23,9 @@ def decode(data: bytes) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
                 raise BadRecordError(_TOO_LARGE)
-            return _opaque(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            image.load()
+            return _opaque(image)
     except UnidentifiedImageError as error:
         # Pillow's own text holds the address of an object in memory.
         raise BadRecordError("not a JPEG, PNG, BMP, WebP or GIF image") from error
@@ -36,24 +38,6 @@ def decode(data: bytes) -> Image.Image:
         raise BadRecordError(f"broken or cut short ({error})") from error
 
 
-def fit(image: Image.Image, size: int, channels: int) -> np.ndarray:
-    """The image's centre square as uint8 [size, size, channels]; grey is Rec. 601 luma.
-
-    The shorter side is resized to `size` with Pillow's antialiased LANCZOS filter and the longer one cropped at its
-    centre. An image whose shorter side is `size` already keeps its pixels as they are.
-    """
-    mode = "L" if channels == 1 else "RGB"
-    if image.mode != mode:
-        image = image.convert(mode)
-    short = min(image.size)
-    left, top = (image.width - short) // 2, (image.height - short) // 2
-    box = (left, top, left + short, top + short)
-    # Resizing the box alone is resizing all and then cropping (the filter reaches across the box's edge; Pillow may
-    # round in another order), without the picture of any length that a strip 1 pixel high would become.
-    image = image.crop(box) if short == size else image.resize((size, size), Image.Resampling.LANCZOS, box=box)
-    return np.asarray(image).reshape(size, size, channels)
-
-
 def _opaque(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         # Pillow clips 16 bits to 8 instead of scaling them.
@@ -61,4 +45,5 @@ def _opaque(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    mode = "L" if image.mode in ("1", "L") else "RGB"
+    return image if image.mode == mode else image.convert(mode)

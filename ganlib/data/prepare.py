@@ -1,160 +1,263 @@
-"""From a source to a dataset on disk."""
+"""From a source to a dataset, on disk or in an object store."""
 
-import shutil
+from __future__ import annotations
+
+import os
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from math import prod
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ganlib.data.dataset import Dataset
-from ganlib.data.manifest import SCHEMA_VERSION, Manifest, Skipped, SourceRecord
-from ganlib.data.pixels import fit
+from ganlib.data.duplicates import Duplicates, find_duplicates
+from ganlib.data.layout import Layout
+from ganlib.data.manifest import MOST_SKIPPED, SCHEMA_VERSION, Manifest, Shard, Skipped, SourceRecord, content_digest
+from ganlib.data.plan import ShardTask, plan_shards
 from ganlib.data.preparation import Preparation
-from ganlib.data.shards import Rows, write_shards
-from ganlib.data.sources import SPLITS, BadRecordError, Source, SplitName
+from ganlib.data.shard_writer import ShardOutcome, ShardWriter, SourceError, outcome_file, write_shard
+from ganlib.data.shards import ShardReader
+from ganlib.data.sources.base import SPLITS, Source, SplitName
+from ganlib.data.staging import Staging
+from ganlib.data.storage import Location
 from ganlib.errors import UserError
-from ganlib.files import atomic_folder, canonical_digest
+from ganlib.files import canonical_digest
 
-# The images in memory between the threads and the shard: few enough that progress moves.
-_PART_ROWS, _PART_BYTES = 512, 32 << 20
+__all__ = ["Mapper", "ShardOutcome", "ShardTask", "ShardWriter", "prepare_dataset"]
+
+Mapper = Callable[[ShardWriter, Sequence[ShardTask]], Iterator[ShardOutcome]]
+"""Calls the writer with every task, here or elsewhere, and gives the outcomes in any order."""
+
+_MOST_SIZES = 20
+_MOST_SHARDS = 8
+"""At once, in this process: each holds its images twice."""
 
 
 def prepare_dataset(
     source: Source,
     preparation: Preparation,
-    into: Path,
+    into: str | Path | Location,
     name: str,
     progress: Callable[[int, int], None] | None = None,
+    mapper: Mapper | None = None,
 ) -> Dataset:
     """The dataset of `source` under `preparation`, `into / f"{name}-{digest[:12]}"`; written unless it is there whole.
 
-    progress is called with (records done, records in all). Memory stays within one shard and a few images a thread,
-    plus what the source itself holds. Prepared twice, every file is the same bytes; two preparations at once are safe.
+    progress is called with (records done, records in all). mapper writes the shards; None does it in threads of this
+    process. Memory stays within a few shards, plus what the source itself holds. Whatever writes the shards, and
+    however often it was cut off, every file is the same bytes. Two at once are safe. Where the same content stands
+    already, prepared from elsewhere, that dataset is the answer.
 
-    Raises UserError for a source that cannot be read, more bad records than `preparation.max_bad` allows, no training
-    images, or a folder that cannot be written; then nothing is left behind.
+    Raises UserError for a source that cannot be read, more bad records than `preparation.max_bad` allows, or no
+    training images, and then nothing is left behind. Where it is cut off otherwise, or the disk is full (a UserError
+    too), what is whole stays in `into / ".staging-..."`, for the next time to go on with.
     """
-    record = SourceRecord(kind=source.kind, name=source.name, digest=source.digest())
-    digest = canonical_digest(
+    if not name or name.startswith(".") or "/" in name or not name.isprintable():
+        raise UserError(f"a dataset cannot be called {name!r}; choose a name without slashes, not beginning with a dot")
+    layout = _layout(source, preparation)
+    staging = Staging(Location.of(into), _fingerprint(source, preparation, layout, name))
+    prepared = staging.prepared()
+    if prepared is not None:
+        return prepared
+    tasks = plan_shards(source, layout, preparation)
+    with staging.alone():
+        prepared = staging.prepared()
+        if prepared is not None:
+            return prepared
+        staging.clear_leftovers()
+        writer = ShardWriter(source, preparation, layout, staging.place)
+        try:
+            outcomes = _write(writer, tasks, staging, progress, mapper or _in_threads)
+            outcomes, duplicates = _leave_out_duplicates(writer, outcomes)
+            manifest = _manifest(writer, name, outcomes, duplicates)
+        except SourceError:
+            staging.place.remove()
+            raise
+        return staging.settle(manifest)
+
+
+def _layout(source: Source, preparation: Preparation) -> Layout:
+    columns = source.columns
+    points = columns.dtype == "float32"
+    if preparation.pairs == "edges":
+        if points or columns.partner:
+            what = "points, which have no contours" if points else "pairs already"
+            raise UserError(f"{source.name} holds {what}; leave pairs at none")
+        columns = columns.model_copy(update={"partner": True})
+    if not points:
+        return Layout(preparation.image_shape, columns)
+    point = source.read(0).image
+    assert isinstance(point, np.ndarray)
+    return Layout((1, point.shape[1], 1), columns)
+
+
+def _fingerprint(source: Source, preparation: Preparation, layout: Layout, name: str) -> str:
+    return canonical_digest(
         {
-            "source": record.digest,
-            "kind": record.kind,
-            "preparation": preparation.model_dump(),
+            "source": source.fingerprint(),
+            "kind": source.kind,
+            "columns": layout.columns.model_dump(mode="json"),
+            "preparation": preparation.model_dump(mode="json"),
             "schema_version": SCHEMA_VERSION,
+            "name": name,
         }
     )
-    path = into / f"{name}-{digest[:12]}"
-    with suppress(UserError):
-        return Dataset.open(path)
-    # What may stand there is a broken dataset of ours, by its name, and its content can be made again.
-    shutil.rmtree(path, ignore_errors=True)
+
+
+def _in_threads(writer: ShardWriter, tasks: Sequence[ShardTask]) -> Iterator[ShardOutcome]:
+    cores = len(os.sched_getaffinity(0))
+    at_once = min(cores, len(tasks), _MOST_SHARDS)
+    writer = replace(writer, threads=-(-cores // at_once))
     with (
-        atomic_folder(path, keep_existing=True) as folder,
-        ThreadPoolExecutor() as pool,
-        # Such an image is a bad record, which is said in its place.
+        # An image near Pillow's limit is read; one past it is a bad record, which is said in its place.
         warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+        ThreadPoolExecutor(at_once) as pool,
     ):
-        reader = _Reader(source, preparation, pool, progress)
-        rows = _split(source, preparation)
-        shards = [
-            shard
-            for split, indices in rows.items()
-            for shard in write_shards(folder, split, reader.read(indices), preparation.image_shape, len(indices))
-        ]
-        good = {split: np.setdiff1d(indices, list(reader.bad)) for split, indices in rows.items()}
-        manifest = Manifest(
-            name=name,
-            digest=digest,
-            image_shape=preparation.image_shape,
-            class_names=source.class_names,
-            counts={split: len(indices) for split, indices in good.items()},
-            class_counts=_count_classes(source, good),
-            shards=shards,
-            source=record,
-            preparation=preparation,
-            skipped=[Skipped(record=source.names[index], reason=reason) for index, reason in reader.bad.items()],
-        )
-        manifest.write(folder)
-    return Dataset.open(path)
-
-
-class _Reader:
-    """Reads records as images of one form; `bad` gathers those that cannot be read, by row, with the reason."""
-
-    def __init__(
-        self,
-        source: Source,
-        preparation: Preparation,
-        pool: ThreadPoolExecutor,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.bad: dict[int, str] = {}
-        self._source = source
-        self._preparation = preparation
-        self._pool = pool
-        self._progress = progress
-        self._done = 0
-
-    def read(self, indices: NDArray[np.int64]) -> Iterator[Rows]:
-        """These records in their order, without the bad ones. Raises UserError once too many are bad."""
-        source, total = self._source, len(self._source.names)
-        most = max(1, min(_PART_ROWS, _PART_BYTES // prod(self._preparation.image_shape)))
-        for start in range(0, len(indices), most):
-            rows = indices[start : start + most]
-            self._done += len(rows)
-            images = source.block(rows, self._preparation.image_shape)
-            if images is None:
-                rows, images = self._convert(rows)
-            yield Rows(
-                images,
-                None if source.labels is None else source.labels[rows],
-                [source.names[index] for index in rows],
-            )
-            if self._progress is not None:
-                self._progress(self._done, total)
-
-    def _convert(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """The rows among `indices` that can be read, and their images."""
-        outcomes = list(self._pool.map(self._convert_one, indices.tolist()))
-        images = [outcome for outcome in outcomes if not isinstance(outcome, str)]
-        self.bad |= {int(i): reason for i, reason in zip(indices, outcomes, strict=True) if isinstance(reason, str)}
-        share, total = self._preparation.max_bad, len(self._source.names)
-        if len(self.bad) / total > share:
-            some = [f"{self._source.names[i]} ({reason})" for i, reason in list(self.bad.items())[:3]]
-            some += ["..."] * (len(self.bad) > 3)
-            raise UserError(
-                f"{self._source.name}: {len(self.bad)} of {total} images cannot be used, max_bad allows a share of "
-                f"{share:g}: {', '.join(some)}; mend or remove them, or raise max_bad"
-            )
-        good = np.array([not isinstance(outcome, str) for outcome in outcomes])
-        return indices[good], np.array(images, np.uint8).reshape(-1, *self._preparation.image_shape)
-
-    def _convert_one(self, index: int) -> NDArray[np.uint8] | str:
-        """The image, or the reason why there is none."""
+        waiting = [pool.submit(writer, task) for task in tasks]
         try:
-            return fit(self._source.image(index), self._preparation.size, self._preparation.channels)
-        except BadRecordError as error:
-            return str(error)
+            for done in as_completed(waiting):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _split(source: Source, preparation: Preparation) -> dict[SplitName, NDArray[np.int64]]:
-    """The rows of each split, in the order of their names."""
-    if source.splits is not None:
-        return {split: np.array(source.splits[split]) for split in SPLITS}
-    in_test = np.array([preparation.is_test(name) for name in source.names])
-    if in_test.all():
-        raise UserError(f"{source.name} leaves nothing to train on: all {len(in_test)} images are in the test split")
-    return {"train": np.flatnonzero(~in_test), "test": np.flatnonzero(in_test)}
+def _write(
+    writer: ShardWriter,
+    tasks: list[ShardTask],
+    staging: Staging,
+    progress: Callable[[int, int], None] | None,
+    mapper: Mapper,
+) -> list[ShardOutcome]:
+    """Every task's outcome, in the tasks' order; those that are there from a preparation that was cut off are kept."""
+    source = writer.source
+    outcomes: dict[ShardTask, ShardOutcome] = {}
+    bad, done = list(source.faults), 0
+
+    def add(outcome: ShardOutcome) -> None:
+        nonlocal done
+        outcomes[outcome.task] = outcome
+        bad.extend(outcome.skipped)
+        done += outcome.rows + len(outcome.skipped)
+        _check_bad(writer, bad)
+
+    _check_bad(writer, bad)
+    for outcome in staging.finished(tasks):
+        add(outcome)
+    if progress is not None and done:
+        progress(done, len(source.names))
+    missing = [task for task in tasks if task not in outcomes]
+    if missing:
+        arriving = mapper(writer, missing)
+        try:
+            for outcome in arriving:
+                add(outcome)
+                if progress is not None:
+                    progress(done, len(source.names))
+        finally:
+            # Before anything is done about an error: a thread still at work would write into what is removed.
+            if isinstance(arriving, Generator):
+                arriving.close()
+    return [outcomes[task] for task in tasks]
 
 
-def _count_classes(source: Source, rows: dict[SplitName, NDArray[np.int64]]) -> dict[SplitName, list[int]] | None:
-    if source.class_names is None or source.labels is None:
+def _check_bad(writer: ShardWriter, bad: list[tuple[str, str]]) -> None:
+    share, total = writer.preparation.max_bad, len(writer.source.names) + len(writer.source.faults)
+    if len(bad) > share * total:
+        some = [f"{_one_line(record)} ({_one_line(reason)})" for record, reason in bad[:3]]
+        some += ["..."] * (len(bad) > 3)
+        raise SourceError(
+            f"{writer.source.name}: {len(bad)} of {total} records cannot be used, max_bad allows a share of {share:g}: "
+            f"{', '.join(some)}; mend or remove them, or raise max_bad"
+        )
+
+
+def _leave_out_duplicates(
+    writer: ShardWriter, outcomes: list[ShardOutcome]
+) -> tuple[list[ShardOutcome], Duplicates | None]:
+    """The outcomes once test holds no record of train's pixels; None for points."""
+    if writer.layout.columns.dtype == "float32":
+        return outcomes, None
+
+    def hashes(split: SplitName) -> np.ndarray:
+        parts = [outcome.pixel_hashes() for outcome in outcomes if outcome.task.split == split]
+        return np.concatenate([np.empty((0, 2), np.uint64), *parts])
+
+    duplicates = find_duplicates(hashes("train"), hashes("test"))
+    kept, start = [], 0
+    for outcome in outcomes:
+        if outcome.task.split == "test":
+            left_out = duplicates.left_out[start : start + outcome.rows]
+            start += outcome.rows
+            if left_out.any():
+                outcome = _without(writer, outcome, left_out)
+        kept.append(outcome)
+    return kept, duplicates
+
+
+def _without(writer: ShardWriter, outcome: ShardOutcome, left_out: np.ndarray) -> ShardOutcome:
+    task, file = outcome.task, writer.staging / outcome.task.file
+    rows = ShardReader(file, writer.layout, outcome.rows, 0).load().rows().select(~left_out)
+    # First, and not written again: if this is cut off, the shard is made anew, with what is left out of it.
+    (writer.staging / outcome_file(task)).remove()
+    if not len(rows):
+        file.remove()
+    return write_shard(writer.staging, writer.layout, task, rows, outcome.skipped, outcome.sizes)
+
+
+def _manifest(writer: ShardWriter, name: str, outcomes: list[ShardOutcome], duplicates: Duplicates | None) -> Manifest:
+    source, preparation, layout = writer.source, writer.preparation, writer.layout
+    shards = [
+        Shard(file=one.task.file, split=one.task.split, rows=one.rows, bytes=one.bytes, sha256=one.sha256)
+        for one in outcomes
+        if one.rows
+    ]
+    counts = {split: sum(shard.rows for shard in shards if shard.split == split) for split in SPLITS}
+    if not counts["train"]:
+        raise SourceError(f"{source.name} leaves nothing to train on: no record of that split can be used")
+    skipped = [*source.faults, *(bad for one in outcomes for bad in one.skipped)]
+    sizes = sum((Counter(one.sizes) for one in outcomes), Counter())
+    commonest = dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SIZES])
+    rest = sizes.total() - sum(commonest.values())
+    return Manifest(
+        name=name,
+        digest=content_digest(preparation, layout, shards),
+        image_shape=layout.image_shape,
+        columns=layout.columns,
+        resampling=None if duplicates is None else "lanczos",
+        counts=counts,
+        class_counts=_sums(outcomes, [one.class_counts for one in outcomes]),
+        domain_counts=_sums(outcomes, [one.domain_counts for one in outcomes]),
+        shards=shards,
+        source=SourceRecord(kind=source.kind, name=source.name, reading=getattr(source, "reading", None)),
+        preparation=preparation,
+        original_sizes=commonest | ({"other": rest} if rest else {}),
+        skipped=[Skipped(record=record, reason=reason) for record, reason in skipped[:MOST_SKIPPED]],
+        skipped_count=len(skipped),
+        duplicates={}
+        if duplicates is None
+        else {
+            "train": duplicates.train,
+            "test": duplicates.test,
+            "left_out_of_test": int(duplicates.left_out.sum()),
+        },
+    )
+
+
+def _sums(outcomes: list[ShardOutcome], counts: list[list[int] | None]) -> dict[SplitName, list[int]] | None:
+    """Per split, the outcomes' counts added up; None where they have none."""
+    there = [(one.task.split, values) for one, values in zip(outcomes, counts, strict=True) if values is not None]
+    if not there:
         return None
-    labels, classes = source.labels, len(source.class_names)
-    return {split: np.bincount(labels[indices], minlength=classes).tolist() for split, indices in rows.items()}
+    width = len(there[0][1])
+    return {
+        split: np.sum([values for at, values in there if at == split] or [[0] * width], axis=0).tolist()
+        for split in SPLITS
+    }
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

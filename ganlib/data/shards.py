@@ -1,119 +1,219 @@
-"""Shards: Arrow IPC files of one uncompressed record batch each, so that a memory map of one is a numpy array.
+"""Shards: Arrow IPC files of one uncompressed record batch each, so that a memory map of one is numpy arrays.
 
-Columns: "image", FixedSizeList<uint8>[H*W*C], row-major HWC; "label", int64, where there are labels; "name", string.
+Columns, where the dataset has them: "image" and "partner", FixedSizeList<uint8 | float32>[H*W*C], row-major HWC;
+"label", int64; "domains", FixedSizeList<uint8>[D]; "box", FixedSizeList<float32>[4]; "keypoints",
+FixedSizeList<float32>[K*3]; "captions", list<string>; and always "name", string.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+import struct
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ganlib.data.manifest import Shard
-from ganlib.data.sources import SplitName
+from ganlib.data.layout import Layout, Rows
+from ganlib.data.storage import Location
 from ganlib.errors import UserError
-from ganlib.files import file_digest
 
-# What a writer holds in memory, and the most that a reader pages in to touch one shard. MNIST is one shard a split.
-SHARD_BYTES = 256 << 20
-_AGAIN = "prepare the dataset again"
+_MAGIC = b"ARROW1\0\0"
+
+
+def serialise(rows: Rows, layout: Layout) -> pa.Buffer:
+    """The shard's file: the same bytes for the same rows."""
+    columns: dict[str, pa.Array] = {}
+    for field in layout.schema():
+        if field.name == "name":
+            columns["name"] = _strings(rows.names)
+        elif field.name == "captions":
+            captions = rows.captions or []
+            offsets = _offsets([len(one) for one in captions])
+            texts = _strings([text for one in captions for text in one])
+            columns["captions"] = pa.Array.from_buffers(field.type, len(captions), [None, offsets], children=[texts])
+        else:
+            columns[field.name] = _to_arrow(rows.arrays[field.name], field.type)
+    batch = pa.record_batch(columns)
+    # Written in place: a stream that grows would hold the shard twice. The rest is the schema, twice, and the footer.
+    room = pa.allocate_buffer(pa.ipc.get_record_batch_size(batch) + 4 * batch.schema.serialize().size + 4096)
+    with pa.FixedSizeBufferWriter(room) as sink:
+        with pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        size = sink.tell()
+    return room.slice(0, size)
+
+
+class LoadedShard:
+    """A shard's columns as read-only arrays over its bytes; what the dataset does not have is None.
+
+    images, partner: uint8 or float32 [n, H, W, C]. labels: int64 [n]. domains: uint8 [n, D]. box: float32 [n, 4].
+    keypoints: float32 [n, K, 3]. captions: n lists of strings. names: n strings.
+    """
+
+    def __init__(self, content: pa.Buffer, layout: Layout, rows: int) -> None:
+        """Raises ValueError, struct.error or pa.ArrowException for anything but `rows` records of this layout."""
+        batch = _only_batch(content, layout.schema())
+        if batch.num_rows != rows:
+            raise ValueError(f"it holds {batch.num_rows} rows, the manifest says {rows}")
+        batch.validate(full=True)
+        self._batch = batch
+        self._arrays = {
+            name: _from_arrow(batch.column(name), dtype, (rows, *shape))
+            for name, (dtype, shape) in layout.arrays().items()
+        }
+        for name in {"name", "captions"} & set(batch.schema.names):
+            _refuse_nulls(batch.column(name))
+
+    @property
+    def images(self) -> NDArray[Any]:
+        return self._arrays["image"]
+
+    @property
+    def partner(self) -> NDArray[Any] | None:
+        return self._arrays.get("partner")
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        return self._arrays.get("label")
+
+    @property
+    def domains(self) -> NDArray[np.uint8] | None:
+        return self._arrays.get("domains")
+
+    @property
+    def box(self) -> NDArray[np.float32] | None:
+        return self._arrays.get("box")
+
+    @property
+    def keypoints(self) -> NDArray[np.float32] | None:
+        return self._arrays.get("keypoints")
+
+    # Strings are made when they are asked for: training may never ask.
+    @cached_property
+    def captions(self) -> list[list[str]] | None:
+        return self._batch.column("captions").to_pylist() if "captions" in self._batch.schema.names else None
+
+    @cached_property
+    def names(self) -> list[str]:
+        return self._batch.column("name").to_pylist()
+
+    def rows(self) -> Rows:
+        """The same as they are written."""
+        return Rows(dict(self._arrays), self.captions, self.names)
 
 
 @dataclass(frozen=True)
-class Rows:
-    """images uint8 [n, H, W, C], labels int64 [n] or None, n names."""
+class ShardReader:
+    """One shard of a split. rows: how many records it holds; start: the split's row that its first one is."""
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
-    names: list[str]
+    location: Location
+    layout: Layout
+    rows: int
+    start: int
+
+    def load(self) -> LoadedShard:
+        """Read it whole into memory, from disk or object store. Raises UserError."""
+        return self._parsed(pa.py_buffer(self.location.read()))
+
+    def map(self) -> LoadedShard:
+        """Map a local file: pages are read when they are touched, and let go with the last array. Raises UserError."""
+        try:
+            with pa.memory_map(str(self.location.local)) as file:
+                content = file.read_buffer()
+        except (OSError, pa.ArrowException) as error:
+            raise self._broken(error) from error
+        return self._parsed(content)
+
+    def _parsed(self, content: pa.Buffer) -> LoadedShard:
+        try:
+            return LoadedShard(content, self.layout, self.rows)
+        # All that Arrow raises for damaged files.
+        except (OSError, EOFError, ValueError, TypeError, OverflowError, struct.error, pa.ArrowException) as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> UserError:
+        reason = " ".join(str(error).split())[:200]
+        return UserError(f"cannot read the shard {self.location}: {reason}; prepare the dataset again")
 
 
-def write_shards(
-    folder: Path, split: SplitName, parts: Iterable[Rows], image_shape: tuple[int, int, int], most_rows: int
-) -> list[Shard]:
-    """Write `parts`, at most `most_rows` rows in all, in their order, holding one shard's images and one part.
+def _only_batch(content: pa.Buffer, schema: pa.Schema) -> pa.RecordBatch:
+    """The one batch of the file, its columns lying in `content`; neither copied nor, ever, decompressed."""
+    if content.size < len(_MAGIC) or content.slice(0, len(_MAGIC)).to_pybytes() != _MAGIC:
+        raise ValueError("it is no Arrow file")
+    # Read as the stream that lies within the file; the footer repeats where its messages are.
+    stream = content.slice(len(_MAGIC))
+    reader = pa.ipc.open_stream(stream)
+    if reader.schema != schema:
+        raise ValueError(_difference(reader.schema, schema))
+    messages = pa.BufferReader(stream)
+    pa.ipc.read_message(messages)  # the schema
+    message = pa.ipc.read_message(messages)
+    if message.type != "record batch":
+        raise ValueError(f"it holds a {message.type} where its records should be")
+    if _is_compressed(message.metadata.to_pybytes()):
+        raise ValueError("it is compressed")
+    return reader.read_next_batch()
 
-    Raises OSError where the disk refuses.
+
+def _is_compressed(message: bytes) -> bool:
+    """Whether a record batch's metadata (a flatbuffer; format/Message.fbs in Arrow) names a compression.
+
+    Arrow would allocate what a compressed body claims to become, and cannot be told not to. A flatbuffer that lies
+    about its own offsets may get any answer here; Arrow checks those before it reads on.
     """
-    capacity = min(max(1, SHARD_BYTES // prod(image_shape)), most_rows)
-    images = np.empty((capacity, *image_shape), np.uint8)
-    labels: list[NDArray[np.int64]] = []
-    names: list[str] = []
-    shards: list[Shard] = []
 
-    def flush() -> None:
-        path = folder / f"{split}-{len(shards):05d}.arrow"
-        _write(path, Rows(images[: len(names)], np.concatenate(labels) if labels else None, names))
-        size, digest = path.stat().st_size, file_digest(path)
-        shards.append(Shard(file=path.name, split=split, rows=len(names), bytes=size, sha256=digest))
-        labels.clear()
-        names.clear()
+    def field(table: int, index: int) -> int | None:
+        """Where field `index` of the table at `table` is, if it is there."""
+        vtable = table - struct.unpack_from("<i", message, table)[0]
+        entry = 4 + 2 * index
+        if entry >= struct.unpack_from("<H", message, vtable)[0]:
+            return None
+        offset = struct.unpack_from("<H", message, vtable + entry)[0]
+        return table + offset if offset else None
 
-    for part in parts:
-        start = 0
-        while start < len(part.names):
-            held = len(names)
-            stop = min(len(part.names), start + capacity - held)
-            images[held : held + stop - start] = part.images[start:stop]
-            names += part.names[start:stop]
-            if part.labels is not None:
-                labels.append(part.labels[start:stop])
-            if len(names) == capacity:
-                flush()
-            start = stop
-    if names:
-        flush()
-    return shards
+    header = field(struct.unpack_from("<I", message, 0)[0], 2)
+    if header is None:
+        raise ValueError("its records have no header")
+    return field(header + struct.unpack_from("<I", message, header)[0], 3) is not None
 
 
-class MappedShard(NamedTuple):
-    """Read-only views of a memory map: images uint8 [n, H, W, C], labels int64 [n] or None, names as Arrow strings."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64] | None
-    names: pa.StringArray
-
-
-def map_shard(path: Path, rows: int, image_shape: tuple[int, int, int]) -> MappedShard:
-    """Map a shard; nothing is read until it is touched.
-
-    Raises UserError where the file cannot be read or holds something else than `rows` images of `image_shape`.
-    """
-    try:
-        # The views hold the map; it goes when the last of them goes.
-        with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:
-            batch = reader.get_batch(0)
-            image = batch.column("image")
-            if (batch.num_rows, image.type) != (rows, pa.list_(pa.uint8(), prod(image_shape))):
-                found = f"{batch.num_rows} rows of {image.type}"
-                raise UserError(f"the shard {path} holds {found}, not what the manifest says; {_AGAIN}")
-            images = _view(image.values, np.uint8, rows * prod(image_shape)).reshape(rows, *image_shape)
-            labels = _view(batch.column("label"), np.int64, rows) if "label" in batch.schema.names else None
-            return MappedShard(images, labels, batch.column("name"))
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise UserError(f"cannot read the shard {path}: {error}; {_AGAIN}") from error
+def _difference(found: pa.Schema, expected: pa.Schema) -> str:
+    for field in expected:
+        there = found.field(field.name).type if found.get_field_index(field.name) >= 0 else "nothing"
+        if there != field.type:
+            return f"its column {field.name!r} is {there}, the manifest says {field.type}"
+    return f"its columns are {', '.join(found.names)}, the manifest says {', '.join(expected.names)}"
 
 
-def _write(path: Path, rows: Rows) -> None:
-    count, width = len(rows.names), prod(rows.images.shape[1:])
-    pixels = _array(rows.images.reshape(count * width), pa.uint8())
-    columns = {"image": pa.FixedSizeListArray.from_arrays(pixels, width)}
-    if rows.labels is not None:
-        columns["label"] = _array(rows.labels, pa.int64())
-    columns["name"] = pa.array(rows.names, pa.string())
-    batch = pa.record_batch(columns)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+# Arrow's own conversions to and from Python's lists and numpy import pandas, which takes a second.
+def _strings(values: list[str]) -> pa.Array:
+    texts = [value.encode() for value in values]
+    offsets = _offsets([len(text) for text in texts])
+    return pa.Array.from_buffers(pa.string(), len(texts), [None, offsets, pa.py_buffer(b"".join(texts))])
 
 
-# Arrow's own conversions to and from numpy import pandas, which takes a second.
-def _array(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+def _offsets(lengths: list[int]) -> pa.Buffer:
+    return pa.py_buffer(np.cumsum([0, *lengths]).astype(np.int32))
 
 
-def _view(array: pa.Array, dtype: type[np.generic], count: int) -> NDArray[Any]:
-    return np.frombuffer(array.buffers()[1], dtype, count)
+def _to_arrow(array: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    nested = pa.types.is_fixed_size_list(kind)
+    flat = np.ascontiguousarray(array).reshape(-1)
+    values = pa.Array.from_buffers(kind.value_type if nested else kind, len(flat), [None, pa.py_buffer(flat)])
+    return pa.FixedSizeListArray.from_arrays(values, kind.list_size) if nested else values
+
+
+def _from_arrow(array: pa.Array, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    _refuse_nulls(array)
+    values = array.values if pa.types.is_fixed_size_list(array.type) else array
+    return np.frombuffer(values.buffers()[1], dtype, prod(shape), values.offset * dtype.itemsize).reshape(shape)
+
+
+def _refuse_nulls(array: pa.Array) -> None:
+    nested = pa.types.is_nested(array.type)
+    if array.null_count or (nested and array.values.null_count):
+        raise ValueError("a value is missing in it")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ganlib.data.batches import Batches, normalise
+from ganlib.data.batches import normalise, open_batches
 from ganlib.data.dataset import Dataset
 from ganlib.data.manifest import ClassifierRecord
 from ganlib.draws import stream_seed
 from ganlib.errors import UserError
-from ganlib.files import file_digest, write_atomically
 from ganlib.networks.base import ImageShape
 
 FILE = "classifier.safetensors"
@@ -60,16 +61,17 @@ class Classifier(nn.Module):
 
 
 def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """Trains the classifier of a labelled dataset, keeps it in the dataset's folder, its accuracy in the manifest.
+    """Trains the classifier of a labelled dataset, keeps it beside the shards, its accuracy in the manifest.
 
     The accuracy is of the test split (where that is empty, of the training split). Deterministic on one machine. Does
-    nothing where the classifier stands already.
+    nothing where the classifier stands already, nor for points of a density, whose truth is known.
     """
-    if dataset.manifest.classifier is not None or dataset.class_names is None:
+    if dataset.manifest.classifier is not None or dataset.class_names is None or dataset.columns.dtype == "float32":
         return dataset
     train = dataset.split("train")
     batch = min(BATCH, len(train))
-    batches = Batches(train, batch, seed=0, rows=(0, batch))
+    loading: Literal["resident", "streamed"] = "resident" if train.local else "streamed"  # not by the memory of the day
+    batches = open_batches(train, batch, seed=0, rows=(0, batch), loading=loading)
     steps = min(IMAGES, MAX_EPOCHS * len(train)) // batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(0, "classifier"))
@@ -95,10 +97,11 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
     judged = dataset.split("test") if len(dataset.split("test")) else train
     assert judged.labels is not None
     accuracy = _accuracy(network, judged.take(np.arange(len(judged))), judged.labels)
-    path = dataset.path / FILE
-    write_atomically(path, save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
+    content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
+    (dataset.location / FILE).write(content)
+    digest = hashlib.sha256(content).hexdigest()
     return dataset.record_classifier(
-        ClassifierRecord(file=FILE, sha256=file_digest(path), accuracy=accuracy, feature_dim=FEATURES)
+        ClassifierRecord(file=FILE, sha256=digest, accuracy=accuracy, feature_dim=FEATURES)
     )
 
 
@@ -107,11 +110,14 @@ def load_classifier(dataset: Dataset) -> Classifier:
     record = dataset.manifest.classifier
     if record is None or dataset.class_names is None:
         raise UserError(f"dataset {dataset.name} has no classifier: its images have no labels")
-    path = dataset.path / record.file
-    if not path.is_file() or file_digest(path) != record.sha256:
-        raise UserError(f"{path} is not the classifier that was written; remove {dataset.path} and prepare it again")
+    place = dataset.location / record.file
+    content = place.read() if place.kind() == "file" else b""
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise UserError(
+            f"{place} is not the classifier that was written; remove {dataset.location} and prepare it again"
+        )
     network = Classifier(ImageShape(*dataset.image_shape), len(dataset.class_names))
-    network.load_state_dict(load_file(path))
+    network.load_state_dict(load(content))
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 

@@ -7,12 +7,22 @@ checkpoints and resume are written once, for every method.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ganlib.data.batches import Batch
 from ganlib.draws import Draws
 from ganlib.networks.base import Config, ImageShape
+
+
+class DataShape(NamedTuple):
+    """What a method is built for: the image's shape, and how many classes, domains and keypoints a record has."""
+
+    image: ImageShape
+    classes: int = 0
+    domains: int = 0
+    keypoints: int = 0
 
 
 @dataclass
@@ -25,11 +35,15 @@ class Loss:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """Images `first .. first + count` of the endless sequence that `seed` stands for."""
+    """Images `first .. first + count` of the endless sequence that `seed` stands for.
+
+    labels: the class of each, where the method knows classes; they come in turn where None.
+    """
 
     count: int
     seed: int = 0
     first: int = 0
+    labels: tuple[int, ...] | None = None
 
 
 class Method(nn.Module):
@@ -41,6 +55,15 @@ class Method(nn.Module):
 
     generator: nn.Module
     discriminator: nn.Module
+    draws: Draws
+    """What chance the losses take beyond `draw`; the trainer sets it."""
+
+    def own_state(self) -> dict[str, Tensor]:
+        """What the method itself keeps from step to step: its buffers outside the two sides. Checkpoints hold it."""
+        return {name: x for name, x in self.named_buffers() if not name.startswith(("generator.", "discriminator."))}
+
+    def discriminator_stepped(self) -> None:
+        """Called after each discriminator step: what a method does to the weights (clipping), or learns from it."""
 
     def draw(self, draws: Draws, stream: str) -> Tensor:
         """What the generator starts from: float32 [n, ...], a function of (seed, stream, step)."""
@@ -53,19 +76,21 @@ class Method(nn.Module):
     def discriminator_loss(self, batch: Batch, fakes: Tensor, step: int) -> Loss:
         """Loss of the discriminator side on detached `fakes`. `step` counts its steps, for lazy penalties.
 
-        Its parts hold `d_real` and `d_fake`, the mean of D(x) and of D(G(z)) in [0, 1], before this step.
+        Its parts hold `d_real` and `d_fake`, the mean reading of D(x) and of D(G(z)), before this step.
         """
         raise NotImplementedError
 
     def generator_loss(self, batch: Batch, fakes: Tensor) -> Loss:
         """Loss of the generator side on `fakes` from `generate`, whose graph it carries.
 
-        Its parts hold `d_fake`, the mean of D(G(z)) in [0, 1], before this step.
+        Its parts hold `d_fake`, the mean reading of D(G(z)), before this step.
         """
         raise NotImplementedError
 
     def sample(self, generator: nn.Module, request: SampleRequest) -> Tensor:
-        """uint8 [count, H, W, C] on the CPU from `generator` (this method's, or its moving average), in eval mode.
+        """uint8 (points: float32) [count, H, W, C] on the CPU from `generator`, in eval mode.
+
+        It is this method's, or its moving average.
 
         An image is a function of (seed, its index): the same whatever else is asked for with it.
         """
@@ -75,8 +100,13 @@ class Method(nn.Module):
 class MethodConfig(Config):
     """Config of a method; stands beside it."""
 
-    def check(self, image: ImageShape) -> None:
-        """Raises ValueError, with the reason, when the method cannot work on images of this shape."""
+    @property
+    def needs(self) -> frozenset[str]:
+        """The columns, beside the image, that training cannot do without (names of ganlib.data.columns)."""
+        return frozenset()
 
-    def build(self, image: ImageShape) -> Method:
+    def check(self, data: DataShape) -> None:
+        """Raises ValueError, with the reason, when the method cannot work on such data."""
+
+    def build(self, data: DataShape) -> Method:
         raise NotImplementedError

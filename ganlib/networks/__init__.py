@@ -11,9 +11,17 @@ from ganlib.networks.convnet import ConvDiscriminatorConfig, ConvGeneratorConfig
 from ganlib.networks.dcgan import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from ganlib.networks.mlp import MLPDiscriminatorConfig, MLPGeneratorConfig
 from ganlib.networks.mnist import MnistDiscriminatorConfig, MnistGeneratorConfig
+from ganlib.networks.r3gan import R3GANDiscriminatorConfig, R3GANGeneratorConfig
+from ganlib.networks.resnet import ResnetDiscriminatorConfig, ResnetGeneratorConfig
 
 AnyGenerator = Annotated[
-    MLPGeneratorConfig | MnistGeneratorConfig | DCGANGeneratorConfig | AvatarsGeneratorConfig | ConvGeneratorConfig,
+    MLPGeneratorConfig
+    | MnistGeneratorConfig
+    | DCGANGeneratorConfig
+    | AvatarsGeneratorConfig
+    | ConvGeneratorConfig
+    | ResnetGeneratorConfig
+    | R3GANGeneratorConfig,
     Field(discriminator="kind"),
 ]
 AnyDiscriminator = Annotated[
@@ -21,6 +29,8 @@ AnyDiscriminator = Annotated[
     | MnistDiscriminatorConfig
     | DCGANDiscriminatorConfig
     | AvatarsDiscriminatorConfig
-    | ConvDiscriminatorConfig,
+    | ConvDiscriminatorConfig
+    | ResnetDiscriminatorConfig
+    | R3GANDiscriminatorConfig,
     Field(discriminator="kind"),
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from ganlib.networks.base import (
+    Discriminator,
     DiscriminatorConfig,
     GeneratorConfig,
     ImageShape,
+    LayeredDiscriminator,
     Reshape,
     initialise_normal,
     require_shape,
@@ -40,7 +42,7 @@ class AvatarsGenerator(nn.Sequential):
         initialise_normal(self, std=0.02)
 
 
-class AvatarsDiscriminator(nn.Sequential):
+class AvatarsDiscriminator(LayeredDiscriminator):
     """[N, C, 48, 48] -> [N] logits."""
 
     def __init__(self, channels: int = 3):
@@ -60,9 +62,6 @@ class AvatarsDiscriminator(nn.Sequential):
             nn.Linear(512 * 3 * 3, 1),
         )
         initialise_normal(self, std=0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).squeeze(1)
 
 
 class AvatarsGeneratorConfig(GeneratorConfig):
@@ -85,5 +84,5 @@ class AvatarsDiscriminatorConfig(DiscriminatorConfig):
     def check(self, image: ImageShape) -> None:
         require_shape(self.kind, image, (48,))
 
-    def build(self, image: ImageShape) -> nn.Module:
+    def build(self, image: ImageShape) -> Discriminator:
         return AvatarsDiscriminator(image.channels)

@@ -1,12 +1,12 @@
-"""What every network's config has in common, and how weights are drawn."""
+"""What every network and its config have in common, and how weights are drawn."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import nn
+from torch import Tensor, nn
 
 from ganlib.networks.layers import BatchNorm
 
@@ -28,6 +28,9 @@ class Config(BaseModel):
 class GeneratorConfig(Config):
     """Config of a network [N, latent_dim] -> [N, C, H, W] in [-1, 1]."""
 
+    has_batch_norm: ClassVar[bool] = True
+    """Whether a class can be told to it through its norms (`conditional.py`)."""
+
     def check(self, image: ImageShape) -> None:
         """Raises ValueError, with the reason, when the network cannot make images of this shape."""
 
@@ -38,11 +41,53 @@ class GeneratorConfig(Config):
 class DiscriminatorConfig(Config):
     """Config of a network [N, C, H, W] in [-1, 1] -> [N] logits."""
 
+    takes_spectral_norm: ClassVar[bool] = True
+    """False where first weights are zero: they have no norm to be divided by (`layers.with_spectral_norm`)."""
+
     def check(self, image: ImageShape) -> None:
         """Raises ValueError, with the reason, when the network cannot judge images of this shape."""
 
-    def build(self, image: ImageShape) -> nn.Module:
+    def build(self, image: ImageShape) -> Discriminator:
         raise NotImplementedError
+
+
+class Discriminator(nn.Module):
+    """[N, C, H, W] in [-1, 1] -> [N] logits, which are a linear map, `head`, of `features`.
+
+    The features are what a projection discriminator compares with a class (`conditional.py`).
+    """
+
+    @property
+    def head(self) -> nn.Module:
+        """[N, feature_dim] -> [N, 1]."""
+        raise NotImplementedError
+
+    @property
+    def feature_dim(self) -> int:
+        """How many features there are: the numbers that `head` weighs."""
+        weight = self.head.weight
+        assert isinstance(weight, Tensor)
+        return weight.numel()
+
+    def features(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, feature_dim]."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x)).squeeze(1)
+
+
+class LayeredDiscriminator(Discriminator, nn.Sequential):
+    """A discriminator that is its layers in order, the last of them its head."""
+
+    @property
+    def head(self) -> nn.Module:
+        return self[-1]
+
+    def features(self, x: Tensor) -> Tensor:
+        for layer in list(self)[:-1]:
+            x = layer(x)
+        return x
 
 
 def require_shape(
@@ -55,6 +100,35 @@ def require_shape(
             f"network {network!r} makes {sizes} images of {' or '.join(map(str, channels))} channels, "
             f"not {image.height}x{image.width}x{image.channels}"
         )
+
+
+def stages(size: int) -> tuple[int, int]:
+    """(side of the first map, number of doublings) for `size`: the first map is 4 to 7 pixels wide.
+
+    Raises ValueError where `size` has no such factorisation.
+    """
+    first, doublings = size, 0
+    while first > 7 and first % 2 == 0:
+        first, doublings = first // 2, doublings + 1
+    if not 4 <= first <= 7 or doublings == 0:
+        raise ValueError(f"the size has to be 4, 5, 6 or 7 times a power of two (16, 28, 48, 64, ...), not {size}")
+    return first, doublings
+
+
+def require_stages(network: str, image: ImageShape) -> None:
+    """Raises ValueError unless `image` is square and of a size that `stages` can factor."""
+    if image.height != image.width:
+        raise ValueError(f"network {network!r} makes square images, not {image.height}x{image.width}")
+    try:
+        stages(image.height)
+    except ValueError as error:
+        raise ValueError(f"network {network!r}: {error}") from error
+
+
+def fill_normal(tensor: Tensor, std: float) -> Tensor:
+    """Fills `tensor` from N(0, std^2) and returns it; on the meta device there is nothing to fill."""
+    # There torch's `normal_` would import its compiler first, which takes seconds.
+    return tensor if tensor.is_meta else nn.init.normal_(tensor, 0.0, std)
 
 
 def initialise_normal(module: nn.Module, std: float = 0.02, norm_std: float = 0.0) -> nn.Module:

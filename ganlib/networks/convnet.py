@@ -11,26 +11,19 @@ from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from ganlib.networks.base import DiscriminatorConfig, GeneratorConfig, ImageShape, Reshape
-from ganlib.networks.layers import BatchNorm
-
-
-def stages(size: int) -> tuple[int, int]:
-    """(side of the first map, number of doublings) for `size`: the first map is 4 to 7 pixels wide.
-
-    Raises ValueError where `size` has no such factorisation.
-    """
-    first, doublings = size, 0
-    while first > 7 and first % 2 == 0:
-        first, doublings = first // 2, doublings + 1
-    if not 4 <= first <= 7 or doublings == 0:
-        raise ValueError(
-            "network 'convnet' makes sizes that are 4, 5, 6 or 7 times a power of two (16, 28, 48, 64, ...), "
-            f"not {size}"
-        )
-    return first, doublings
+from ganlib.networks.base import (
+    Discriminator,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImageShape,
+    LayeredDiscriminator,
+    Reshape,
+    require_stages,
+    stages,
+)
+from ganlib.networks.layers import BatchNorm, MinibatchStd
 
 
 class ConvGenerator(nn.Sequential):
@@ -57,13 +50,14 @@ class ConvGenerator(nn.Sequential):
         super().__init__(*layers, nn.Conv2d(features[-1], 4 * channels, 3, 1, 1), nn.PixelShuffle(2), nn.Tanh())
 
 
-class ConvDiscriminator(nn.Sequential):
+class ConvDiscriminator(LayeredDiscriminator):
     """[N, C, S, S] -> [N] logits.
 
-    `width` features after the first halving, twice as many after each next, up to `widest`.
+    `width` features after the first halving, twice as many after each next, up to `widest`. `minibatch_std` adds the
+    batch's variety to the last map, before its convolution.
     """
 
-    def __init__(self, size: int, channels: int, width: int, widest: int):
+    def __init__(self, size: int, channels: int, width: int, widest: int, minibatch_std: bool = False):
         first, halvings = stages(size)
         layers: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, width, 3, 1, 1), nn.LeakyReLU(0.2)]
         inputs = width
@@ -71,16 +65,15 @@ class ConvDiscriminator(nn.Sequential):
             outputs = min(width * 2**level, widest)
             layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs
+        if minibatch_std:
+            layers.append(MinibatchStd())
         super().__init__(
             *layers,
-            nn.Conv2d(inputs, inputs, 3, 1, 1),
+            nn.Conv2d(inputs + minibatch_std, inputs, 3, 1, 1),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Flatten(),
             nn.Linear(inputs * first * first, 1),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).squeeze(1)
 
 
 class ConvGeneratorConfig(GeneratorConfig):
@@ -91,27 +84,22 @@ class ConvGeneratorConfig(GeneratorConfig):
     widest: int = Field(512, ge=4, le=4096)
 
     def check(self, image: ImageShape) -> None:
-        _check(image)
+        require_stages(self.kind, image)
 
     def build(self, latent_dim: int, image: ImageShape) -> nn.Module:
         return ConvGenerator(latent_dim, image.height, image.channels, self.width, self.widest)
 
 
 class ConvDiscriminatorConfig(DiscriminatorConfig):
-    """`width`: features of the first map; `widest`: the most that any map has."""
+    """`width`: features of the first map; `widest`: the most that any map has; `minibatch_std`: sees the variety."""
 
     kind: Literal["convnet"]
     width: int = Field(64, ge=4, le=1024)
     widest: int = Field(512, ge=4, le=4096)
+    minibatch_std: bool = False
 
     def check(self, image: ImageShape) -> None:
-        _check(image)
+        require_stages(self.kind, image)
 
-    def build(self, image: ImageShape) -> nn.Module:
-        return ConvDiscriminator(image.height, image.channels, self.width, self.widest)
-
-
-def _check(image: ImageShape) -> None:
-    if image.height != image.width:
-        raise ValueError(f"network 'convnet' makes square images, not {image.height}x{image.width}")
-    stages(image.height)
+    def build(self, image: ImageShape) -> Discriminator:
+        return ConvDiscriminator(image.height, image.channels, self.width, self.widest, self.minibatch_std)

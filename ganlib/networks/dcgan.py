@@ -8,29 +8,32 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganlib.networks.base import (
+    Discriminator,
     DiscriminatorConfig,
     GeneratorConfig,
     ImageShape,
     initialise_normal,
     require_shape,
+    stages,
 )
 from ganlib.networks.layers import BatchNorm
 
-SIZES = (16, 32, 64, 128, 256)
+SIZES = (16, 28, 32, 48, 64, 128, 256)
 
 
 class DCGANGenerator(nn.Module):
-    """[N, z] -> [N, C, S, S] in [-1, 1]; S a power of two from 16.
+    """[N, z] -> [N, C, S, S] in [-1, 1]; S a power of two from 16, or 28 or 48.
 
-    4x4 pixels of `width * S / 8` features, halved at each doubling of the size. At S = 64, width 64, 3 channels and
-    z = 100: 3,576,704 parameters.
+    The first map is 4x4 pixels (7x7 for 28, 6x6 for 48) of so many features that, halved at each doubling of the size,
+    `width` are left before the last one. At S = 64, width 64, 3 channels and z = 100: 3,576,704 parameters.
     """
 
     def __init__(self, latent_dim: int, size: int, channels: int, width: int = 64):
         super().__init__()
-        features = width * size // 8
+        first, doublings = stages(size)
+        features = width * 2 ** (doublings - 1)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim, features, 4, 1, 0, bias=False),  # 4x4
+            nn.ConvTranspose2d(latent_dim, features, first, 1, 0, bias=False),  # first x first
             BatchNorm(features),
             nn.ReLU(inplace=True),
         ]
@@ -49,26 +52,43 @@ class DCGANGenerator(nn.Module):
         return self.layers(z[:, :, None, None])
 
 
-class DCGANDiscriminator(nn.Module):
-    """[N, C, S, S] -> [N] logits. At S = 64, width 64 and 3 channels: 2,765,568 parameters."""
+class WholeConv(nn.Conv2d):
+    """The convolution of a whole k x k map to one number, on the map flattened: [N, C * k * k] -> [N, 1]."""
+
+    def __init__(self, features: int, side: int):
+        super().__init__(features, 1, side, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(len(x), self.in_channels, *self.kernel_size)).flatten(1)
+
+
+class DCGANDiscriminator(Discriminator):
+    """[N, C, S, S] -> [N] logits; S as the generator's. At S = 64, width 64 and 3 channels: 2,765,568 parameters."""
 
     def __init__(self, size: int, channels: int, width: int = 64):
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+        first, halvings = stages(size)
         features = width
-        while features < width * size // 8:
+        for _ in range(halvings - 1):
             layers += [
                 nn.Conv2d(features, features * 2, 4, 2, 1, bias=False),  # half the size
                 BatchNorm(features * 2),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
             features *= 2
-        layers.append(nn.Conv2d(features, 1, 4, 1, 0, bias=False))
+        layers.append(WholeConv(features, first))
         self.layers = nn.Sequential(*layers)
         initialise_normal(self, std=0.02, norm_std=0.02)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x).view(-1)
+    @property
+    def head(self) -> nn.Module:
+        return self.layers[-1]
+
+    def features(self, x: Tensor) -> Tensor:
+        for layer in list(self.layers)[:-1]:
+            x = layer(x)
+        return x.flatten(1)
 
 
 class DCGANGeneratorConfig(GeneratorConfig):
@@ -93,5 +113,5 @@ class DCGANDiscriminatorConfig(DiscriminatorConfig):
     def check(self, image: ImageShape) -> None:
         require_shape(self.kind, image, SIZES)
 
-    def build(self, image: ImageShape) -> nn.Module:
+    def build(self, image: ImageShape) -> Discriminator:
         return DCGANDiscriminator(image.height, image.channels, self.width)

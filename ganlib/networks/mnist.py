@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from ganlib.networks.base import (
+    Discriminator,
     DiscriminatorConfig,
     GeneratorConfig,
     ImageShape,
+    LayeredDiscriminator,
     Reshape,
     initialise_glorot,
     require_shape,
@@ -40,7 +42,7 @@ class MnistLargeGenerator(nn.Sequential):
         initialise_glorot(self)
 
 
-class MnistLargeDiscriminator(nn.Sequential):
+class MnistLargeDiscriminator(LayeredDiscriminator):
     """A2: [N, 1, 28, 28] -> [N] logits. 212,865 parameters."""
 
     def __init__(self, channels: int = 1):
@@ -55,9 +57,6 @@ class MnistLargeDiscriminator(nn.Sequential):
             nn.Linear(128 * 7 * 7, 1),
         )
         initialise_glorot(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).squeeze(1)
 
 
 class MnistSmallGenerator(nn.Sequential):
@@ -76,7 +75,7 @@ class MnistSmallGenerator(nn.Sequential):
         initialise_glorot(self)
 
 
-class MnistSmallDiscriminator(nn.Sequential):
+class MnistSmallDiscriminator(LayeredDiscriminator):
     """A3: [N, 1, 28, 28] -> [N] logits."""
 
     def __init__(self, channels: int = 1):
@@ -89,9 +88,6 @@ class MnistSmallDiscriminator(nn.Sequential):
             nn.Linear(64 * 7 * 7, 1),
         )
         initialise_glorot(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).squeeze(1)
 
 
 class MnistGeneratorConfig(GeneratorConfig):
@@ -115,6 +111,6 @@ class MnistDiscriminatorConfig(DiscriminatorConfig):
     def check(self, image: ImageShape) -> None:
         require_shape(self.kind, image, (28,))
 
-    def build(self, image: ImageShape) -> nn.Module:
+    def build(self, image: ImageShape) -> Discriminator:
         network = MnistLargeDiscriminator if self.kind == "mnist-large" else MnistSmallDiscriminator
         return network(image.channels)

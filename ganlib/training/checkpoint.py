@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,7 +25,10 @@ SCHEMA = 1
 
 
 class Progress(BaseModel):
-    """How far a run has come. All randomness is a function of these counts and the seed."""
+    """How far a run has come. All randomness is a function of these counts and the seed.
+
+    loading: how its images are read, which decides their order; chosen at its start.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,6 +36,7 @@ class Progress(BaseModel):
     rounds: int = 0
     discriminator_steps: int = 0
     seconds: float = 0.0
+    loading: Literal["resident", "streamed"] = "resident"
 
 
 class Contents(BaseModel):
@@ -64,10 +69,13 @@ class Snapshot:
         average: nn.Module | None,
         discriminator: nn.Module,
         optimizers: dict[str, dict[str, Tensor]],
+        method: dict[str, Tensor],
     ) -> Snapshot:
         files = {"generator": generator.state_dict(), "discriminator": discriminator.state_dict()}
         if average is not None:
             files["generator_ema"] = average.state_dict()
+        if method:
+            files["method"] = method
         files["optimizers"] = {f"{side}/{name}": x for side, state in optimizers.items() for name, x in state.items()}
         copies = {stem: {name: _copy(tensor) for name, tensor in state.items()} for stem, state in files.items()}
         return cls(recipe, progress.model_copy(), dataset, copies)

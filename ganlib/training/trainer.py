@@ -15,18 +15,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ganlib.data.batches import Batch, Batches
-from ganlib.data.dataset import Dataset
+from ganlib.data.batches import Batch, choose_loading, open_batches
+from ganlib.data.dataset import Dataset, Split
 from ganlib.draws import Draws, stream_seed
 from ganlib.errors import UserError
 from ganlib.methods.base import SampleRequest
 from ganlib.networks.layers import BatchNorm, bind_draws
 from ganlib.recipe import Recipe
-from ganlib.training.checkpoint import Progress, Snapshot, read_checkpoint
+from ganlib.training.checkpoint import Progress, Snapshot, State, read_checkpoint
+from ganlib.training.fit import require_fit
 from ganlib.training.meter import Meter
 from ganlib.training.optimizers import update_average
 from ganlib.training.side import Side
@@ -64,35 +66,34 @@ class Trainer:
         resume: Path | None = None,
         world: World | None = None,
     ):
-        if tuple(dataset.image_shape) != tuple(recipe.image):
-            made, wanted = ("x".join(map(str, shape)) for shape in (dataset.image_shape, recipe.image))
-            raise UserError(
-                f"dataset {dataset.name} holds {made} images and recipe {recipe.name} wants {wanted}; "
-                f"prepare it again with data.size={recipe.data.size} data.channels={recipe.data.channels}"
-            )
+        require_fit(recipe, dataset)
         self.recipe, self.dataset = recipe, dataset
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.world = world or World.current()
         train, split = recipe.train, dataset.split("train")
+        resumed = None if resume is None else self._read(resume)
+        self.progress = Progress(loading=self._agree_on_loading(split)) if resumed is None else resumed.progress
         self.images_total = train.length(len(split))
         rows = self.world.rows(train.batch)
         self.share = (rows[1] - rows[0]) / train.batch
-        self.batches = Batches(split, train.batch, train.seed, rows, self.device)
+        self.batches = open_batches(
+            split, train.batch, train.seed, rows, self.device, self.progress.loading, recipe.data.augment
+        )
         self.draws = Draws(train.seed, train.batch, rows, self.device)
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(train.seed, "init"))
-            self.method = recipe.method.build(recipe.image)
+            self.method = recipe.method.build(recipe.shape)
         self.method.to(self.device).to(memory_format=torch.channels_last)
         bind_draws(self.method, self.draws)
+        self.method.draws = self.draws
         self.average: nn.Module | None = None
         if recipe.optim.ema_half_life:
             self.average = copy.deepcopy(self.method.generator).requires_grad_(False)
         self.generator = Side(self.method.generator, recipe.optim.generator, self.world)
         self.discriminator = Side(self.method.discriminator, recipe.optim.discriminator, self.world)
-        self.progress = Progress()
-        if resume is not None:
-            self._load(resume)
+        if resume is not None and resumed is not None:
+            self._load(resumed, resume)
         if train.compile:
             self.method.generator.compile()
             self.method.discriminator.compile()
@@ -140,12 +141,13 @@ class Trainer:
                 "generator": self.generator.optimizer_state(),
                 "discriminator": self.discriminator.optimizer_state(),
             },
+            method=self.method.own_state(),
         )
 
     def _round(self, meter: Meter, last: bool) -> None:
         """Some discriminator steps, then some generator steps (SYSTEMS.md, "ways of stepping")."""
         steps = self.recipe.train.steps
-        self.draws.at(self.progress.rounds)
+        self.draws.at(self.progress.rounds, self._done())
         fakes: Tensor | None = None
         latents: Tensor | None = None
         for i in range(steps.discriminator):
@@ -157,12 +159,15 @@ class Trainer:
                     fakes = self.method.generate(batch, latents)
             with self._autocast():
                 loss = self.method.discriminator_loss(batch, fakes.detach(), self.progress.discriminator_steps)
-            norm = self.discriminator.step(loss.total, self.share, self._done())
             meter.add({**loss.parts}, self.share)
-            meter.add({"gradient/discriminator": norm}, 1 / self.world.size)
+            if not self._leave_out(meter, "discriminator", loss.parts["d_real"], loss.parts["d_fake"], steps.margin):
+                norm = self.discriminator.step(loss.total, self.share, self._done())
+                meter.add({"gradient/discriminator": norm}, 1 / self.world.size)
+            self.method.discriminator_stepped()
             self.progress.discriminator_steps += 1
             self.progress.images += self.recipe.train.batch
 
+        real, before = loss.parts["d_real"], 0.0
         for i in range(steps.generator):
             with self.discriminator.frozen():
                 if steps.noise == "fresh":
@@ -173,9 +178,16 @@ class Trainer:
                         fakes = self.method.generate(batch, latents)
                     assert fakes is not None
                     loss = self.method.generator_loss(batch, fakes)
-                norm = self.generator.step(loss.total, self.share, self._done())
-            meter.add({"loss/generator": loss.parts["loss/generator"]}, self.share)
-            meter.add({"gradient/generator": norm}, 1 / self.world.size)
+                meter.add({"loss/generator": loss.parts["loss/generator"]}, self.share)
+                fooled = loss.parts["d_fake"]
+                if steps.adaptive == "until-risen":
+                    now = self._mean(fooled)
+                    before = now if i == 0 else before
+                    if i > 0 and now > before + steps.margin:
+                        break
+                if not self._leave_out(meter, "generator", fooled, real, 0):
+                    norm = self.generator.step(loss.total, self.share, self._done())
+                    meter.add({"gradient/generator": norm}, 1 / self.world.size)
         if self.average is not None:
             update_average(
                 self.average,
@@ -188,6 +200,18 @@ class Trainer:
             after = self._judge_again(batch, latents)
             meter.add({"d_fake_before_g": loss.parts["d_fake"], "d_fake_after_g": after}, self.share)
         self.progress.rounds += 1
+
+    def _leave_out(self, meter: Meter, side: str, its: Tensor, other: Tensor, margin: float) -> bool:
+        """Whether this step of a side is left out, `its` reading being ahead of the other's by more than `margin`."""
+        if self.recipe.train.steps.adaptive != "leave-out":
+            return False  # and nothing waits for the device
+        left_out = self._mean(its - other) > margin
+        meter.add({f"left_out/{side}": torch.tensor(float(left_out), device=self.device)}, 1 / self.world.size)
+        return left_out
+
+    def _mean(self, value: Tensor) -> float:
+        """The mean over the global batch of what is this worker's mean. Waits for the device."""
+        return self.world.sum(value.float() * self.share).item()
 
     @torch.no_grad()
     def _judge_again(self, batch: Batch, latents: Tensor | None) -> Tensor:
@@ -209,7 +233,15 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
 
-    def _load(self, folder: Path) -> None:
+    def _agree_on_loading(self, split: Split) -> Literal["resident", "streamed"]:
+        """One way for all workers; on a mixed cluster the smallest of them decides."""
+        if self.recipe.data.loading != "auto":
+            return self.recipe.data.loading
+        small = torch.tensor([float(choose_loading(split, self.device) == "streamed")], device=self.device)
+        return "streamed" if self.world.sum(small).item() else "resident"
+
+    def _read(self, folder: Path) -> State:
+        """The checkpoint to go on from, if it is one of this recipe's and of this dataset's."""
         state = read_checkpoint(folder)
         if state.dataset != self.dataset.digest:
             raise UserError(
@@ -224,13 +256,17 @@ class Trainer:
                 f"checkpoint {folder} holds the state of optimizers {' and '.join(theirs)} (generator, discriminator), "
                 f"the recipe wants {' and '.join(ours)}; resume with optim.*.kind as it was, or start a new run"
             )
+        return state
+
+    def _load(self, state: State, folder: Path) -> None:
         state.load_into(self.method.generator, "generator", folder)
         state.load_into(self.method.discriminator, "discriminator", folder)
         if self.average is not None:
             state.load_into(self.average, "generator_ema", folder)
         self.generator.load_optimizer_state(state.optimizer("generator"))
         self.discriminator.load_optimizer_state(state.optimizer("discriminator"))
-        self.progress = state.progress
+        for name, buffer in self.method.own_state().items():
+            buffer.copy_(state.tensors["method"][name])
 
 
 def _next_multiple(value: int, step: int) -> int:

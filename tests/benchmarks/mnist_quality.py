@@ -30,7 +30,7 @@ from ganlib.evaluation.evaluate import Samples
 from ganlib.files import write_atomically
 from ganlib.methods.base import SampleRequest
 from ganlib.pictures import grid, png
-from pipelines.prepare import open_recipe_source, preparation_of, prepare
+from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from tests.benchmarks.pictures import SHARED
@@ -83,8 +83,8 @@ def main() -> None:
     options = parser.parse_args()
     recipe = our_recipe(options)
     source = options.source or (SHARED / "mnist" if (SHARED / "mnist").is_dir() else None)
-    opened = open_recipe_source(recipe, None if source is None else str(source), None)
-    dataset = prepare(opened, preparation_of(recipe), Home(options.home).create())
+    home = Home(options.home).create()
+    dataset = DatasetRequest(recipe.data, home, None if source is None else str(source)).prepare()
 
     def judge(samples: Samples) -> dict[str, float]:
         return evaluate(samples, dataset, options.samples, SEED)

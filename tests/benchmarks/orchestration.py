@@ -22,7 +22,7 @@ import torch
 
 from ganlib import Dataset, Recipe, Trainer
 from pipelines.journal import journal_folder, metric_values, read_entries
-from pipelines.prepare import open_recipe_source, preparation_of, prepare
+from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from tests.benchmarks.report import Target, arguments, conclude, machine, show
@@ -73,7 +73,7 @@ def main() -> None:
     whole: list[Pace] = []
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder)).create()
-        dataset = prepare(open_recipe_source(recipe, options.source, None), preparation_of(recipe), home)
+        dataset = DatasetRequest(recipe.data, home, options.source).prepare()
         for done in range(options.rounds):
             bare.append(bare_trainer(recipe, dataset))
             whole.append(gan_train(options.recipe, options.source, home, overrides))

@@ -13,7 +13,8 @@ from ganlib.files import file_digest
 from pipelines.run_folder import Home, RunFolder
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
-from pipelines.train import connect
+from pipelines.cluster import connect
+from pipelines.prepare import DatasetRequest
 from pipelines.workflow import run_chain
 
 pytestmark = pytest.mark.slow
@@ -24,6 +25,10 @@ OVERRIDES = [
     "train.evaluate_every=640", "train.precision=fp32", "evaluate.samples=64", "method.generator.width=8",
     "method.discriminator.width=8",
 ]  # fmt: skip
+
+
+def request(home: Home) -> DatasetRequest:
+    return DatasetRequest(find_recipe(RECIPE).data, home)
 
 
 def weights(checkpoint: Path) -> dict[str, str]:
@@ -66,7 +71,7 @@ def tracking_uri(home: Home) -> str:
 def chain(cluster: None, home: Home, tracking_uri: str) -> RunFolder:
     """A chain of two workers that nothing disturbs."""
     said: list[str] = []
-    outcome = run_chain(find_recipe(RECIPE, OVERRIDES), home, None, None, tracking_uri, said.append)
+    outcome = run_chain(find_recipe(RECIPE, OVERRIDES), request(home), tracking_uri, said.append)
     assert said[0] == "prepare ..."
     assert outcome.published.champion
     return outcome.run
@@ -98,7 +103,7 @@ def test_the_chain_is_one_parent_with_its_stages(chain: RunFolder, tracking_uri:
 def test_a_second_chain_does_nothing_again(chain: RunFolder, home: Home, tracking_uri: str) -> None:
     before = weights(chain.last_checkpoint())
     said: list[str] = []
-    again = run_chain(find_recipe(RECIPE, OVERRIDES), home, None, None, tracking_uri, said.append)
+    again = run_chain(find_recipe(RECIPE, OVERRIDES), request(home), tracking_uri, said.append)
     assert said == [
         "prepare: as before",
         f"train: as before, {chain.name}",
@@ -126,7 +131,7 @@ def test_a_killed_worker_costs_nothing_but_time(chain: RunFolder, tmp_path: Path
 
     thread = threading.Thread(target=kill)
     thread.start()
-    outcome = run_chain(find_recipe(RECIPE, OVERRIDES), home, None, None, uri, lambda line: None)
+    outcome = run_chain(find_recipe(RECIPE, OVERRIDES), request(home), uri, lambda line: None)
     thread.join()
     assert len(killed) == 1
     assert weights(outcome.checkpoint) == weights(chain.last_checkpoint())

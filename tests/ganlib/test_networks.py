@@ -6,21 +6,27 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from ganlib.methods.noise_to_image import NoiseToImageConfig
+from ganlib.networks import AnyDiscriminator, AnyGenerator
 from ganlib.networks.avatars import AvatarsDiscriminator, AvatarsGenerator
-from ganlib.networks.base import DiscriminatorConfig, GeneratorConfig, ImageShape
+from ganlib.networks.base import Discriminator, DiscriminatorConfig, GeneratorConfig, ImageShape, stages
 from ganlib.networks.convnet import (
     ConvDiscriminator,
     ConvDiscriminatorConfig,
     ConvGenerator,
     ConvGeneratorConfig,
-    stages,
 )
 from ganlib.networks.dcgan import DCGANDiscriminator, DCGANDiscriminatorConfig, DCGANGenerator, DCGANGeneratorConfig
 from ganlib.networks.layers import BatchNorm
-from ganlib.networks.mlp import Maxout, MLPDiscriminator, MLPGenerator
+from ganlib.networks.mlp import (
+    Maxout,
+    MLPDiscriminator,
+    MLPDiscriminatorConfig,
+    MLPGenerator,
+    MLPGeneratorConfig,
+)
 from ganlib.networks.mnist import (
     MnistDiscriminatorConfig,
     MnistGeneratorConfig,
@@ -31,6 +37,8 @@ from ganlib.networks.mnist import (
 )
 
 MNIST = ImageShape(28, 28, 1)
+GENERATORS: TypeAdapter[Any] = TypeAdapter(AnyGenerator)
+DISCRIMINATORS: TypeAdapter[Any] = TypeAdapter(AnyDiscriminator)
 
 
 def parameters(network: nn.Module) -> int:
@@ -81,6 +89,32 @@ def test_convnet_parameters() -> None:
     assert parameters(discriminator) == (9 * 4 * 8 + 8) + (16 * 8 * 12 + 12) + (9 * 12 * 12 + 12) + (12 * 49 + 1)
 
 
+def test_convnet_parameters_with_minibatch_std() -> None:
+    """One map more before the last convolution, of 12 features out: 9 * 12 weights."""
+    plain, more = ConvDiscriminator(28, 1, 8, 12), ConvDiscriminator(28, 1, 8, 12, minibatch_std=True)
+    assert parameters(more) - parameters(plain) == 9 * 12
+
+
+def test_dcgan_parameters_at_28_and_48() -> None:
+    # 7x7x16, 14x14x8, 28x28x1; without biases.
+    assert parameters(DCGANGenerator(10, 28, 1, 8)) == 10 * 16 * 49 + 2 * 16 + 16 * 8 * 16 + 2 * 8 + 8 * 1 * 16
+    assert parameters(DCGANDiscriminator(28, 1, 8)) == 1 * 8 * 16 + 8 * 16 * 16 + 2 * 16 + 16 * 49
+    # 6x6x32, 12x12x16, 24x24x8, 48x48x3.
+    maps, norms = 16 * (32 * 16 + 16 * 8 + 8 * 3), 2 * (16 + 32)
+    assert parameters(DCGANGenerator(10, 48, 3, 8)) == 10 * 32 * 36 + maps + norms + 2 * 8
+    assert parameters(DCGANDiscriminator(48, 3, 8)) == maps + norms + 32 * 36
+
+
+def test_mlp_parameters_for_points() -> None:
+    points = ImageShape(1, 2, 1)
+    generator = MLPGeneratorConfig(kind="mlp", widths=(128, 128, 128), output="linear", initial="fan-in")
+    assert parameters(generator.build(2, points)) == 3 * 128 + 2 * 129 * 128 + 129 * 2
+    discriminator = MLPDiscriminatorConfig(
+        kind="mlp", widths=(128, 128, 128), pieces=1, input_dropout=0, hidden_dropout=0, initial="fan-in"
+    )
+    assert parameters(discriminator.build(points)) == 3 * 128 + 2 * 129 * 128 + 129
+
+
 @pytest.mark.parametrize(
     ("generator", "discriminator", "image"),
     [
@@ -92,21 +126,66 @@ def test_convnet_parameters() -> None:
         ({"kind": "avatars"}, {"kind": "avatars"}, ImageShape(48, 48, 3)),
         ({"kind": "convnet", "width": 8}, {"kind": "convnet", "width": 8}, MNIST),
         ({"kind": "convnet", "width": 8}, {"kind": "convnet", "width": 8}, ImageShape(80, 80, 3)),
+        ({"kind": "dcgan", "width": 8}, {"kind": "dcgan", "width": 8}, MNIST),
+        ({"kind": "dcgan", "width": 8}, {"kind": "dcgan", "width": 8}, ImageShape(48, 48, 3)),
+        ({"kind": "dcgan", "width": 4}, {"kind": "dcgan", "width": 4}, ImageShape(256, 256, 3)),
+        ({"kind": "resnet", "width": 8}, {"kind": "resnet", "width": 8}, MNIST),
+        ({"kind": "resnet", "width": 8}, {"kind": "resnet", "width": 8, "norm": "layer"}, ImageShape(32, 32, 3)),
+        ({"kind": "resnet", "width": 4}, {"kind": "resnet", "width": 4, "norm": "batch"}, ImageShape(48, 48, 3)),
+        ({"kind": "r3gan", "width": 16, "output": "tanh"}, {"kind": "r3gan", "width": 16}, MNIST),
+        ({"kind": "r3gan", "width": 16, "output": "tanh"}, {"kind": "r3gan", "width": 16}, ImageShape(48, 48, 3)),
     ],
 )
 @torch.no_grad()
 def test_shapes_and_ranges(generator: dict[str, Any], discriminator: dict[str, Any], image: ImageShape) -> None:
     torch.manual_seed(0)
-    config = NoiseToImageConfig.model_validate({"generator": generator, "discriminator": discriminator})
-    config.check(image)
-    method = config.build(image)
-    fakes: Tensor = method.generator(torch.randn(3, 100))
+    ours, theirs = GENERATORS.validate_python(generator), DISCRIMINATORS.validate_python(discriminator)
+    ours.check(image)
+    theirs.check(image)
+    fakes: Tensor = ours.build(100, image)(torch.randn(3, 100))
     assert fakes.shape == (3, image.channels, image.height, image.width)
     assert fakes.abs().max() <= 1
     assert len(fakes.unique()) > 100  # neither constant nor saturated
-    logits: Tensor = method.discriminator(fakes)
+    judge: Discriminator = theirs.build(image).eval()
+    logits = judge(fakes)
     assert logits.shape == (3,)
     assert len(logits.unique()) == 3
+    # A logit is a line of the features.
+    features = judge.features(fakes)
+    assert features.shape == (3, judge.feature_dim)
+    torch.testing.assert_close(judge.head(features).squeeze(1), logits)
+    at_zero = judge.head(torch.zeros_like(features))
+    torch.testing.assert_close(judge.head(2 * features) - at_zero, 2 * (judge.head(features) - at_zero))
+
+
+@torch.no_grad()
+def test_dcgans_head_is_the_convolution_of_the_whole_map() -> None:
+    """sum over c, i and j of w[c, i, j] x[c, i, j], its weight of the shape [1, 8 f, 4, 4] that A4's has."""
+    network = DCGANDiscriminator(64, 3, 4)
+    assert network.state_dict()["layers.11.weight"].shape == (1, 32, 4, 4)
+    assert network.feature_dim == 32 * 16
+    x = torch.randn(5, 32, 4, 4)
+    weight = network.state_dict()["layers.11.weight"][0]
+    torch.testing.assert_close(network.head(x.flatten(1)).squeeze(1), (x * weight).sum((1, 2, 3)))
+
+
+@torch.no_grad()
+def test_points_are_images_of_one_row() -> None:
+    torch.manual_seed(0)
+    points = ImageShape(1, 2, 1)
+    made = MLPGenerator(3, points, (), output="linear", initial="fan-in")
+    z = 100 * torch.randn(50, 3)
+    expected = z @ made.get_parameter("0.weight").T + made.get_parameter("0.bias")
+    torch.testing.assert_close(made(z), expected.view(50, 1, 1, 2))
+    assert expected.abs().max() > 1  # nothing squashes it
+    judge = MLPDiscriminator(points, (7,), 1, 0, 0, initial="fan-in")
+    hidden, line = weighted(judge)
+    x = torch.randn(50, 1, 1, 2)
+    assert hidden.bias is not None
+    assert line.bias is not None
+    y = x.view(50, 2) @ hidden.weight.T + hidden.bias
+    y = torch.where(y > 0, y, 0.2 * y) @ line.weight.T + line.bias
+    torch.testing.assert_close(judge(x), y[:, 0])
 
 
 def test_an_image_of_the_first_map_is_made_of_the_whole_latent() -> None:
@@ -172,6 +251,19 @@ def test_mlp_weights_fill_their_ranges() -> None:
         assert 0.99 * bound < first.weight.abs().max() <= bound
 
 
+def test_mlp_weights_of_any_depth_fill_theirs() -> None:
+    """U(-a, a), a = 1 / sqrt(fan in), biases too."""
+    torch.manual_seed(0)
+    generator = MLPGenerator(9, MNIST, (100, 100, 100), initial="fan-in")
+    discriminator = MLPDiscriminator(ImageShape(1, 1, 1), (100, 100), 1, 0, 0, initial="fan-in")
+    for network, fans in ((generator, (9, 100, 100, 100)), (discriminator, (1, 100, 100))):
+        for layer, fan_in in zip(weighted(network), fans, strict=True):
+            assert layer.bias is not None
+            assert 0.95 / math.sqrt(fan_in) < layer.weight.abs().max() <= 1 / math.sqrt(fan_in)
+            if layer.bias.numel() > 1:
+                assert 0.8 / math.sqrt(fan_in) < layer.bias.abs().max() <= 1 / math.sqrt(fan_in)
+
+
 def test_batch_norm_settings_of_the_sources() -> None:
     """Keras' momentum 0.99 and eps 1e-3 (A2, A3); A5's 0.9 and 1e-5. torch's is the weight of the new value."""
     for network, momentum, eps in ((MnistLargeGenerator(10), 0.01, 1e-3), (AvatarsGenerator(10), 0.1, 1e-5)):
@@ -200,7 +292,7 @@ def test_stages_factor_the_size() -> None:
     [
         (MnistGeneratorConfig(kind="mnist-large"), ImageShape(32, 32, 1), "28x28 images .* not 32x32x1"),
         (MnistDiscriminatorConfig(kind="mnist-small"), ImageShape(32, 32, 3), "28x28 images .* not 32x32x3"),
-        (DCGANGeneratorConfig(kind="dcgan"), ImageShape(48, 48, 3), "16x16, 32x32, 64x64.* not 48x48x3"),
+        (DCGANGeneratorConfig(kind="dcgan"), ImageShape(40, 40, 3), "16x16, 28x28, 32x32, 48x48.* not 40x40x3"),
         (DCGANDiscriminatorConfig(kind="dcgan"), ImageShape(64, 32, 3), "not 64x32x3"),
         (DCGANGeneratorConfig(kind="dcgan"), ImageShape(64, 64, 4), "1 or 3 channels, not 64x64x4"),
         (ConvGeneratorConfig(kind="convnet"), ImageShape(36, 36, 3), "4, 5, 6 or 7 times a power of two.* not 36"),

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from ganlib.errors import UserError
-from ganlib.methods.noise_to_image import R1Config
+from ganlib.penalties import R1Config
 from ganlib.networks.dcgan import DCGANGeneratorConfig
 from ganlib.networks.mlp import MLPGeneratorConfig
 from ganlib.recipe import Recipe
@@ -53,7 +53,7 @@ def test_a_shipped_recipe_loads_builds_and_is_called_as_its_file(path: Path) -> 
     assert recipe.name == path.stem
     assert recipe.about
     with torch.device("meta"):
-        method = recipe.method.build(recipe.image)
+        method = recipe.method.build(recipe.shape)
         latents = torch.empty(2, recipe.method.latent.dim)
         assert method.generator(latents).shape == (2, recipe.data.channels, recipe.data.size, recipe.data.size)
 
@@ -117,7 +117,7 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
         ),
         ("optm.x=1", "no field 'optm'; did you mean 'optim'? (allowed here: about, data,"),
         ("train.stepz.generator=2", "no field 'train.stepz'; did you mean 'train.steps'?"),
-        ("method.discriminator.pieces=2", "no field 'method.discriminator.pieces' (allowed here: kind, widest, width)"),
+        ("method.discriminator.pieces=2", "no field 'method.discriminator.pieces' (allowed here: kind, minibatch_std, widest, width)"),
         ("*.lr=3", "no field 'data.lr'"),
         ("method.*.width=8", "no field 'method.latent.width' (allowed here: dim, distribution)"),
         ("optim.*=1", "no field 'optim.*'"),
@@ -127,7 +127,7 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
             "no method.generator of kind 'convnets'; did you mean 'convnet'? (allowed: ",
         ),
         ("optim.discriminator.kind=adamw", "did you mean 'adam'? (allowed: adam, sgd, rmsprop)"),
-        ("method.penalty.gamma=2", "method.penalty.kind is missing (allowed: none, r1)"),
+        ("method.penalty.gamma=2", "method.penalty.kind is missing (allowed: none, r1, r2, r1r2, gradient-penalty, dragan, clip)"),
         # A value of the wrong type, or out of range: the field, the value, what is allowed.
         ("train.batch=1", "train.batch is 1: input should be greater than or equal to 2"),
         ("train.batch=abc", "train.batch is 'abc': input should be a valid integer"),
@@ -140,13 +140,13 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
         ("optim.*.betas=[0.5]", "field 'optim.generator.betas.1' is missing"),
         ("optim.generator.kind=sgd", "field 'optim.generator.lr' is missing"),
         ("data.channels=2", "data.channels is 2: input should be 1 or 3"),
-        ("method.objective=lsgan", "method.objective is 'lsgan': input should be 'minimax' or 'non-saturating'"),
+        ("method.objective=lsgan", "method.objective is 'lsgan': input should be 'minimax', 'non-saturating', 'least-squares', 'hinge', 'wasserstein' or 'relativistic'"),
         ("method.discriminator.width=2", "method.discriminator.width is 2: input should be greater than or equal to 4"),
         ("name=My Run", "name is 'My Run': string should match pattern"),
         ("optim.generator=3", "optim.generator is 3: input should be"),
         ("optim.generator.lr.x=3", "optim.generator.lr is {'x': 3}: input should be a valid number"),
         # Parts that do not fit together.
-        ("data.size=17", "network 'convnet' makes sizes that are"),
+        ("data.size=17", "network 'convnet': the size has to be 4, 5, 6 or 7 times a power of two"),
         ("workers=40", "train.batch (16) has to be at least workers (40)"),
         ("train.images=null", "give the length either as train.images or as train.epochs"),
         # What is no override.

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganlib.data import Dataset
-from ganlib.data.batches import Batch, Batches
+from ganlib.data.batches import Batch, open_batches
 from ganlib.draws import Draws
 from ganlib.errors import UserError
-from ganlib.losses import r1_penalty
+from ganlib.penalties import R1Config, zero_centred_penalty
 from ganlib.methods.base import Loss
-from ganlib.methods.noise_to_image import NoiseToImage, NoiseToImageConfig, R1Config
+from ganlib.methods.noise_to_image import NoiseToImage, NoiseToImageConfig
 from ganlib.networks.base import ImageShape
 from ganlib.recipe import Recipe
 from ganlib.training.optimizers import Adam
@@ -34,7 +34,7 @@ def plain_loop(recipe: Recipe, dataset: Dataset) -> tuple[nn.Module, nn.Module, 
     for network, optim in ((generator, recipe.optim.generator), (discriminator, recipe.optim.discriminator)):
         assert isinstance(optim, Adam)
         optimizers.append(torch.optim.Adam(network.parameters(), optim.lr, optim.betas, optim.eps))
-    batches = Batches(split, train.batch, train.seed, (0, train.batch))
+    batches = open_batches(split, train.batch, train.seed, (0, train.batch))
     draws = Draws(train.seed, train.batch, (0, train.batch), "cpu")
     images = discriminator_steps = 0
     for step in range(recipe.train.length(len(split)) // (train.batch * train.steps.discriminator)):
@@ -48,7 +48,7 @@ def plain_loop(recipe: Recipe, dataset: Dataset) -> tuple[nn.Module, nn.Module, 
             d_real, d_fake = (torch.sigmoid(discriminator(x)) for x in (real, fakes.detach()))
             loss = -d_real.log().mean() - (1 - d_fake).log().mean()
             if isinstance(config.penalty, R1Config) and discriminator_steps % config.penalty.every == 0:
-                loss = loss + config.penalty.every * config.penalty.gamma / 2 * r1_penalty(discriminator, real)
+                loss = loss + config.penalty.every * config.penalty.gamma / 2 * zero_centred_penalty(discriminator, real)
             optimizers[1].zero_grad()
             loss.backward()
             optimizers[1].step()
@@ -209,7 +209,7 @@ def test_the_first_judgements_are_those_of_the_first_weights(digits16: Dataset, 
     trainer = Trainer(recipe, digits16)
     generator, discriminator = copy.deepcopy(trainer.method.generator), copy.deepcopy(trainer.method.discriminator)
     (tick,) = trainer.run()
-    real = Batches(digits16.split("train"), 16, recipe.train.seed, (0, 16))[0].images
+    real = open_batches(digits16.split("train"), 16, recipe.train.seed, (0, 16))[0].images
     fake = generator(Draws(recipe.train.seed, 16, (0, 16), "cpu").latents("discriminator/0", 6, "normal"))
     d_real, d_fake = torch.sigmoid(discriminator(real)), torch.sigmoid(discriminator(fake))
     loss = F.binary_cross_entropy(d_real, torch.ones(16)) + F.binary_cross_entropy(d_fake, torch.zeros(16))
@@ -219,8 +219,14 @@ def test_the_first_judgements_are_those_of_the_first_weights(digits16: Dataset, 
     assert tick.metrics["loss/discriminator"] == pytest.approx(loss.item(), rel=1e-5)
     norm = torch.cat([part.flatten() for part in gradient]).norm().item()
     assert tick.metrics["gradient/discriminator"] == pytest.approx(norm, rel=1e-4)
-    # D has learned to tell these fakes from real, then G to be taken for real by this D.
-    assert tick.metrics["d_fake_before_g"] < tick.metrics["d_fake"]
+    # D after a step of torch's Adam on that gradient, before G's; then G has learned to be taken for real by this D.
+    side = recipe.optim.discriminator
+    adam = torch.optim.Adam(discriminator.parameters(), side.lr, side.betas)
+    for parameter, part in zip(discriminator.parameters(), gradient, strict=True):
+        parameter.grad = part
+    adam.step()
+    stepped = torch.sigmoid(discriminator(fake)).mean().item()
+    assert tick.metrics["d_fake_before_g"] == pytest.approx(stepped, rel=1e-5)
     assert tick.metrics["d_fake_after_g"] > tick.metrics["d_fake_before_g"]
 
 

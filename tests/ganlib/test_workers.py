@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganlib.data import Dataset
-from ganlib.losses import r1_penalty
+from ganlib.penalties import zero_centred_penalty
 from ganlib.networks.layers import BatchNorm
 from ganlib.recipe import Recipe
 from ganlib.training.trainer import Trainer
@@ -85,7 +85,7 @@ def judge_slice(world: World) -> dict[str, Tensor]:
         network = critic(BatchNorm)
         x = critic_input()[first:last].requires_grad_(True)
         logits = network(x)
-        loss = F.softplus(-logits).mean() + (r1_penalty(network, x) if penalty else 0)
+        loss = F.softplus(-logits).mean() + (zero_centred_penalty(network, x) if penalty else 0)
         (loss * ((last - first) / ROWS)).backward()
         sum_gradients(list(network.parameters()), world)
         assert x.grad is not None

@@ -1,101 +1,50 @@
-"""A folder of image files: flat, or one sub-folder a class."""
+"""Image files, flat or one folder a class."""
 
-import os
+from __future__ import annotations
+
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
+from ganlib.data.columns import Columns
 from ganlib.data.pixels import decode
-from ganlib.data.sources.base import BadRecordError, Source
+from ganlib.data.reading import Reading
+from ganlib.data.sources.base import Record
+from ganlib.data.sources.files import FilesSource, image_names, split_by_folder, split_folders, top_folder
+from ganlib.data.trees import FileTree
 from ganlib.errors import UserError
-from ganlib.files import canonical_digest, file_digest
-
-_EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif"}
 
 
-class FolderSource(Source):
-    """Every image file below `folder`, named and ordered by its path in it; names beginning with a dot are passed over.
+class FolderSource(FilesSource):
+    """Every image file of the tree, named and ordered by its path in it.
 
-    Where two or more sub-folders hold images, each is a class, in the order of their names. Images in `folder` itself,
-    or in one sub-folder only, have no labels. Raises UserError for no images, or for images both in `folder` itself and
-    in sub-folders.
+    Where two or more folders hold images, each is a class, in the order of their names, with all that lies deeper in
+    it. Images at the top, or in one folder only, have no labels. Folders train and test (or val) at the top, with
+    nothing beside them, are the splits, and classes are looked for in them. Raises UserError for no images, or for
+    images both in folders and beside them.
     """
 
     kind = "folder"
 
-    def __init__(self, folder: Path) -> None:
-        self.name = _text(folder.resolve().name)
-        try:
-            paths = {_text(path.relative_to(folder).as_posix()): path for path in _image_files(folder)}
-        except OSError as error:
-            raise UserError(f"cannot read {error.filename}: {error.strerror}") from error
-        if not paths:
-            raise UserError(f"{folder} holds no images ({', '.join(sorted(_EXTENSIONS))}); is it the right folder?")
-        self._names = sorted(paths)
-        self._paths = [paths[name] for name in self._names]
-        self._classes, self._labels = _classes(folder, self._names)
+    def __init__(self, tree: FileTree, reading: Reading = Reading()) -> None:
+        super().__init__(tree, reading)
+        names = image_names(tree)
+        inner = (lambda name: name.partition("/")[2]) if split_folders(names) else (lambda name: name)
+        classes = folder_classes(tree, {name: top_folder(inner(name)) for name in names})
+        self._set_records(Columns(class_names=classes), names, split_by_folder(names))
+        index = {name: label for label, name in enumerate(classes or ())}
+        self._labels = [index[top_folder(inner(name))] for name in self._names] if classes else None
 
-    def digest(self) -> str:
-        with ThreadPoolExecutor() as pool:
-            return canonical_digest(list(zip(self._names, pool.map(file_digest, self._paths), strict=True)))
-
-    @property
-    def names(self) -> Sequence[str]:
-        return self._names
-
-    @property
-    def labels(self) -> NDArray[np.int64] | None:
-        return self._labels
-
-    @property
-    def class_names(self) -> list[str] | None:
-        return self._classes
-
-    def image(self, index: int) -> Image.Image:
-        try:
-            data = self._paths[index].read_bytes()
-        except OSError as error:
-            raise BadRecordError(f"cannot be read: {error.strerror}") from error
-        return decode(data)
+    def read(self, index: int) -> Record:
+        image = decode(self.tree.read(self._names[index]))
+        return Record(image, label=None if self._labels is None else self._labels[index])
 
 
-def _image_files(folder: Path) -> list[Path]:
-    """Links are followed to files and to the sub-folders of `folder`, no deeper: a deeper one may lead back up."""
-    files: list[Path] = []
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            for parent, folders, names in os.walk(entry, onerror=_raise):
-                folders[:] = [name for name in folders if not name.startswith(".")]
-                files += (Path(parent, name) for name in names if not name.startswith("."))
-        else:
-            files.append(entry)
-    return [file for file in files if file.suffix.lower() in _EXTENSIONS]
-
-
-def _classes(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, NDArray[np.int64] | None]:
-    owners = [name.split("/")[0] if "/" in name else None for name in names]
-    classes = sorted({owner for owner in owners if owner is not None})
-    if classes and None in owners:
+def folder_classes(tree: FileTree, owners: dict[str, str]) -> Sequence[str] | None:
+    """The class names that the images' folders ({image: folder or ""}) make, sorted; None for fewer than two."""
+    folders = {folder: name for name, folder in reversed(owners.items())}  # one image of each, the first
+    stray = folders.pop("", None)
+    if folders and stray is not None:
         raise UserError(
-            f"{folder} holds images both itself ({names[owners.index(None)]}) and in sub-folders ({classes[0]}); "
+            f"{tree.location} holds images both itself ({stray}) and in sub-folders ({min(folders)}); "
             "put every image into the folder of its class, or all into one folder"
         )
-    if len(classes) < 2:
-        return None, None
-    index = {name: label for label, name in enumerate(classes)}
-    return classes, np.array([index[owner] for owner in owners if owner is not None], np.int64)
-
-
-def _text(name: str) -> str:
-    """A file name that is not UTF-8, which neither JSON nor Arrow can hold, with its odd bytes spelled out."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _raise(error: OSError) -> None:
-    raise error
+    return sorted(folders) if len(folders) > 1 else None

@@ -10,10 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
+from pipelines.cli import data
+from pipelines.cli.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    KindOption,
+    OverridesArgument,
+    RecipeArgument,
+    SourceOption,
+    StoreOption,
+    TrackingOption,
+    open_home,
+    open_tracking,
+    overrides_of,
+)
 
 if TYPE_CHECKING:
-    from ganlib.data import Dataset
-    from ganlib.recipe import Recipe
     from pipelines.run_folder import Home
     from pipelines.workflow import Outcome
 
@@ -26,22 +38,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="GAN_HOME", help="Folder of datasets, runs and the local MLflow.")
-]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option("--tracking", envvar="MLFLOW_TRACKING_URI", help="MLflow's address; HOME/mlflow where none is given."),
-]
-SourceOption = Annotated[
-    str | None, typer.Option("--source", help="'digits', a folder with IDX files, or a folder of images.")
-]
-KindOption = Annotated[str | None, typer.Option("--kind", help="What the source is, where it is not recognised.")]
-RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe (see `gan recipes`) or a YAML file.")]
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(help="Fields to change, by dotted path: optim.generator.lr=1e-4 workers=2")
-]
-DEFAULT_HOME = Path("work")
+app.add_typer(data.app, name="data")
+app.command("prepare")(data.prepare)
 
 
 @app.callback()
@@ -50,25 +48,14 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 
 
 @app.command()
-def prepare(
-    recipe: RecipeArgument,
-    overrides: OverridesArgument = None,
-    source: SourceOption = None,
-    kind: KindOption = None,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Prepare the dataset that a recipe reads, and train its classifier where it has labels."""
-    from pipelines.shipped import find_recipe
-
-    describe_dataset(_prepare(find_recipe(recipe, overrides or ()), _home(home), source, kind))
-
-
-@app.command()
 def train(
-    recipe: RecipeArgument,
+    recipe: Annotated[
+        str | None, typer.Argument(help="A shipped recipe (see `gan recipes`) or a YAML file; not with --run.")
+    ] = None,
     overrides: OverridesArgument = None,
     source: SourceOption = None,
     kind: KindOption = None,
+    store: StoreOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the newest run of this recipe on this data.")
     ] = False,
@@ -78,23 +65,29 @@ def train(
 ) -> None:
     """Train a recipe, with checkpoints, evaluation beside the training, and a record in MLflow."""
     from ganlib.recipe import Recipe
+    from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import find_run, new_run_name, newest_run
     from pipelines.shipped import find_recipe
     from pipelines.train import create_run
     from pipelines.train import train as stage
 
-    opened = _home(home)
-    uri = _tracking(opened, tracking)
+    if run is None and recipe is None:
+        raise UserError("name a recipe (`gan recipes` lists them), or a run to go on with (--run)")
+    if run is not None and recipe is not None and "=" in recipe:
+        raise UserError(f"run {run} keeps its recipe; leave out {recipe}, or start a new run")
+    opened = open_home(home)
+    uri = open_tracking(opened, tracking)
     if run is not None:
         folder = find_run(opened, run)
     else:
-        found = find_recipe(recipe, overrides or ())
-        dataset = _prepare(found, opened, source, kind)
+        assert recipe is not None
+        found = find_recipe(recipe, overrides_of(overrides, kind))
+        dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
         if resume:
             folder = newest_run(opened, found.name, dataset.digest)
         else:
             folder = create_run(found, dataset, opened, new_run_name(found.name))
-    if overrides and find_recipe(recipe, overrides) != Recipe.load(folder.path / "recipe.yaml"):
+    if recipe is not None and overrides and find_recipe(recipe, overrides) != Recipe.load(folder.path / "recipe.yaml"):
         raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
     typer.echo(f"run {folder.path}")
     stage(folder, uri)
@@ -116,15 +109,15 @@ def evaluate(
     from pipelines.run_folder import find_run
     from pipelines.train import sender_of, ship
 
-    opened = _home(home)
+    opened = open_home(home)
     folder = find_run(opened, run)
-    uri = _tracking(opened, tracking)
+    uri = open_tracking(opened, tracking)
     newest = newest_checkpoint(folder.path)
     if checkpoint is None:
         if newest is None:
             raise UserError(f"run {folder.name} has no whole checkpoint yet")
         checkpoint = newest.name
-    dataset = Dataset.open(Path(folder.facts().dataset_path))
+    dataset = Dataset.open(folder.facts().dataset_path)
     with Progress("evaluate") as progress:
         metrics = evaluate_checkpoint(folder, checkpoint, dataset, progress.update)
     ship(sender_of(folder, uri), folder)
@@ -149,7 +142,7 @@ def sample(
 
     folder = Path(run) if (Path(run) / "progress.json").is_file() else None
     if folder is None:
-        found = find_run(_home(home), run)
+        found = find_run(open_home(home), run)
         folder = newest_checkpoint(found.path)
         if folder is None:
             raise UserError(f"run {found.name} has no whole checkpoint yet")
@@ -175,17 +168,19 @@ def run(
     overrides: OverridesArgument = None,
     source: SourceOption = None,
     kind: KindOption = None,
+    store: StoreOption = None,
     home: HomeOption = DEFAULT_HOME,
     tracking: TrackingOption = None,
 ) -> None:
     """The whole chain: prepare, train, evaluate, publish. What was done before with the same inputs is skipped."""
+    from pipelines.prepare import DatasetRequest
     from pipelines.shipped import find_recipe
     from pipelines.workflow import run_chain
 
-    opened = _home(home)
-    found = find_recipe(recipe, overrides or ())
-    uri = _tracking(opened, tracking)
-    outcome = run_chain(found, opened, source, kind, uri, typer.echo)
+    opened = open_home(home)
+    found = find_recipe(recipe, overrides_of(overrides, kind))
+    uri = open_tracking(opened, tracking)
+    outcome = run_chain(found, DatasetRequest(found.data, opened, source, store=store), uri, typer.echo)
     report_chain(outcome, opened, uri)
 
 
@@ -198,7 +193,7 @@ def ui(
     """Open MLflow's UI on this machine's loopback address."""
     from pipelines.tracking import check_tracking, default_tracking_uri
 
-    opened = _home(home)
+    opened = open_home(home)
     uri = tracking or default_tracking_uri(opened.path)
     if uri.startswith("http"):
         check_tracking(uri)
@@ -227,7 +222,7 @@ def runs(
     from pipelines.runs import runs_table
 
     table = runs_table(
-        _tracking(_home(home), tracking), experiment, sort, [c for c in (columns or "").split(",") if c], limit
+        open_tracking(open_home(home), tracking), experiment, sort, [c for c in (columns or "").split(",") if c], limit
     )
     if sys.stdout.isatty():
         from rich.console import Console
@@ -249,18 +244,6 @@ def recipes(show: Annotated[str | None, typer.Argument(help="A recipe to print w
 
     for name, path in shipped_recipes().items():
         typer.echo(f"{name:14s} {yaml.safe_load(path.read_text())['about']}")
-
-
-def describe_dataset(dataset: Dataset) -> None:
-    """One line a fact of a dataset."""
-    manifest = dataset.manifest
-    typer.echo(f"dataset    {dataset.path}")
-    typer.echo(f"images     {', '.join(f'{count:,} {split}' for split, count in manifest.counts.items())}")
-    typer.echo(f"shape      {'x'.join(map(str, manifest.image_shape))}")
-    if manifest.classifier is not None:
-        typer.echo(f"classifier accuracy {manifest.classifier.accuracy:.4f}")
-    for skipped in manifest.skipped[:10]:
-        typer.echo(f"skipped    {skipped.record}: {skipped.reason}")
 
 
 def print_metrics(metrics: dict[str, float]) -> None:
@@ -292,28 +275,6 @@ def report_chain(outcome: Outcome, home: Home, uri: str) -> None:
     typer.echo(f"MLflow     {where}")
 
 
-def _prepare(recipe: Recipe, home: Home, source: str | None, kind: str | None) -> Dataset:
-    from pipelines.prepare import open_recipe_source, preparation_of, prepare
-
-    return prepare(open_recipe_source(recipe, source, kind), preparation_of(recipe), home)
-
-
-def _home(path: Path) -> Home:
-    from pipelines.run_folder import Home
-
-    return Home(path).create()
-
-
-def _tracking(home: Home, given: str | None) -> str:
-    from pipelines.tracking import check_tracking, default_tracking_uri
-
-    uri = given or default_tracking_uri(home.path)
-    # Parts of MLflow ask the environment, whatever address its caller names.
-    os.environ["MLFLOW_TRACKING_URI"] = uri
-    check_tracking(uri)
-    return uri
-
-
 def main() -> None:
     """Runs `gan`. A person's mistake, and an MLflow that went away, is one line on stderr and exit status 2."""
     try:
@@ -325,7 +286,3 @@ def main() -> None:
         advice = "; the same command goes on where it stopped" if from_mlflow else ""
         typer.echo(f"gan: {' '.join(str(error).split())}{advice}", err=True)
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

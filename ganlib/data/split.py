@@ -1,0 +1,133 @@
+"""One split of a prepared dataset: its shards read as one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganlib.data.columns import Columns
+from ganlib.data.layout import Layout
+from ganlib.data.manifest import Shard
+from ganlib.data.shards import LoadedShard, ShardReader
+from ganlib.data.storage import Location
+
+# Of an object store: those fetched last.
+_MOST_LOADED = 4
+
+
+class Split:
+    """The records of one split, in the order of the shards.
+
+    On a local disk images are read-only views of memory maps. From an object store a shard is fetched whole when one of
+    its rows is asked for, and the last few are kept: read in order, or use `shards`.
+    """
+
+    def __init__(self, folder: Location, shards: list[Shard], layout: Layout) -> None:
+        # Row i is in the last shard that starts at or before i.
+        self._starts = np.cumsum([0] + [shard.rows for shard in shards])
+        self._layout = layout
+        self.shards = [
+            ShardReader(folder / shard.file, layout, shard.rows, int(start))
+            for shard, start in zip(shards, self._starts, strict=False)
+        ]
+        """Each shard on its own: `rows`, `start` (the split's row of its first record) and `load()`."""
+        self.local = folder.local is not None
+        """Whether the shards are memory-mapped from a disk of this machine."""
+        # A broken shard is found here, not in the middle of a training; an object store's when it is fetched.
+        self._mapped = [shard.map() for shard in self.shards] if self.local else None
+        self._loaded: OrderedDict[int, LoadedShard] = OrderedDict()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def columns(self) -> Columns:
+        return self._layout.columns
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels; (1, dimensions, 1) for points."""
+        return self._layout.image_shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the images: uint8, or float32 for points."""
+        return self._layout.dtype
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64] | None:
+        """int64 [n], index into the dataset's class_names; None without labels."""
+        return self._joined("label", "labels")
+
+    @property
+    def names(self) -> list[str]:
+        """The n record names, as the source has them."""
+        return [name for index in range(len(self.shards)) for name in self._shard(index).names]
+
+    @overload
+    def column(self, name: Literal["domains", "box", "keypoints"]) -> NDArray[Any] | None: ...
+    @overload
+    def column(self, name: Literal["captions"]) -> list[list[str]] | None: ...
+    def column(self, name: Literal["domains", "box", "keypoints", "captions"]) -> NDArray[Any] | list[list[str]] | None:
+        """domains: uint8 [n, D]. box: float32 [n, 4]. keypoints: float32 [n, K, 3]. captions: n lists of strings.
+
+        None where the dataset has no such column.
+        """
+        if name != "captions":
+            return self._joined(name, name)
+        if not self.columns.captions:
+            return None
+        return [captions for index in range(len(self.shards)) for captions in self._shard(index).captions or ()]
+
+    @property
+    def images(self) -> NDArray[Any]:
+        """[n, H, W, C]: a view of the memory map where one shard holds them all, else a copy in memory."""
+        if len(self.shards) == 1:
+            return self._shard(0).images
+        return self.take(np.arange(len(self)))
+
+    def take(self, indices: NDArray[np.integer]) -> NDArray[Any]:
+        """Images at `indices` (integers [k] from 0 to n - 1, any order, repeats allowed), copied: [k, H, W, C].
+
+        Raises IndexError out of range; UserError where a shard cannot be fetched.
+        """
+        return self._take(indices, "images")
+
+    def take_partner(self, indices: NDArray[np.integer]) -> NDArray[Any]:
+        """The other sides of the pairs, as `take` gives images. Raises ValueError where the dataset has none."""
+        if not self.columns.partner:
+            raise ValueError("this dataset has no pairs")
+        return self._take(indices, "partner")
+
+    def _take(self, indices: NDArray[np.integer], side: Literal["images", "partner"]) -> NDArray[Any]:
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"image indices from {indices.min()} to {indices.max()}, of {len(self)} images")
+        if len(self.shards) == 1:
+            return getattr(self._shard(0), side).take(indices, axis=0)
+        taken = np.empty((len(indices), *self.image_shape), self.dtype)
+        owners = np.searchsorted(self._starts, indices, side="right") - 1
+        for owner in np.unique(owners):
+            rows = np.flatnonzero(owners == owner)
+            taken[rows] = getattr(self._shard(int(owner)), side).take(indices[rows] - self._starts[owner], axis=0)
+        return taken
+
+    def _joined(self, column: str, attribute: str) -> NDArray[Any] | None:
+        there = self._layout.arrays().get(column)
+        if there is None:
+            return None
+        dtype, shape = there
+        parts = [getattr(self._shard(index), attribute) for index in range(len(self.shards))]
+        return np.concatenate([np.empty((0, *shape), dtype), *parts])
+
+    def _shard(self, index: int) -> LoadedShard:
+        if self._mapped is not None:
+            return self._mapped[index]
+        shard = self._loaded.pop(index, None) or self.shards[index].load()
+        self._loaded[index] = shard
+        if len(self._loaded) > _MOST_LOADED:
+            self._loaded.popitem(last=False)
+        return shard

@@ -1,0 +1,157 @@
+"""Where a dataset is while it is not whole: a hidden folder that a later preparation of the same goes on with."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ganlib.data.dataset import Dataset
+from ganlib.data.manifest import FILE_NAME, Manifest
+from ganlib.data.plan import ShardTask
+from ganlib.data.shard_writer import ShardOutcome, outcome_file
+from ganlib.data.storage import Location
+from ganlib.errors import UserError
+
+_DAY = 24 * 3600
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
+# Requests to an object store wait on each other's answers; a disk needs few.
+_REQUESTS = 16
+
+
+class Staging:
+    """The staging of the dataset with this fingerprint in the folder or prefix `into`."""
+
+    def __init__(self, into: Location, fingerprint: str) -> None:
+        self.into = into
+        self.place = into / f".staging-{fingerprint[:12]}"
+        self._memory = into / ".prepared" / f"{fingerprint}.json"
+        self._fingerprint = fingerprint
+
+    def prepared(self) -> Dataset | None:
+        """The dataset that this fingerprint gave before, where it still stands whole. Raises UserError."""
+        if self._memory.kind() is None:
+            return None
+        with suppress(UserError, ValueError, TypeError, KeyError, RecursionError):
+            name = json.loads(self._memory.read())["dataset"]
+            if re.fullmatch(r"[^/]+-[0-9a-f]{12}", name):
+                return Dataset.open(self.into / name)
+        return None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process of this machine, or thread, prepares the same dataset into the same folder.
+
+        Nothing is locked on an object store: there two would write the same objects.
+        """
+        if self.into.local is None:
+            yield
+            return
+        path = self.into.local / f"{self.place.name}.lock"
+        lock = _lock(path)
+        try:
+            yield
+        finally:
+            # Removed while it is held: who waits on this file sees that it is gone, and takes a new one.
+            path.unlink(missing_ok=True)
+            os.close(lock)
+
+    def finished(self, tasks: Sequence[ShardTask]) -> list[ShardOutcome]:
+        """What a preparation that was cut off has done of the tasks."""
+        if self.place.kind() != "folder":
+            return []
+        sizes = {entry.name: entry.size for entry in self.place.list()}
+
+        def outcome(task: ShardTask) -> ShardOutcome | None:
+            with suppress(UserError, ValueError):
+                found = ShardOutcome.model_validate_json((self.place / outcome_file(task)).read())
+                if found.task == task and (sizes.get(task.file) == found.bytes or found.rows == 0):
+                    return found
+            return None
+
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            found = pool.map(outcome, [task for task in tasks if outcome_file(task) in sizes])
+        return [one for one in found if one is not None]
+
+    def settle(self, manifest: Manifest) -> Dataset:
+        """Take what the manifest names to its own place, the manifest last; a whole dataset that stands there stays."""
+        place = self.into / f"{manifest.name}-{manifest.digest[:12]}"
+        with suppress(UserError):
+            dataset = Dataset.open(place)
+            self._end(place)
+            return dataset
+        if self.into.local is None:
+            self._copy(manifest, place)
+        else:
+            self._rename(manifest, place)
+        self._end(place)
+        return Dataset.open(place)
+
+    def clear_leftovers(self) -> None:
+        """Remove what writers that were killed, more than a day ago, left in the local folder."""
+        if self.into.local is None:
+            return
+        for path in self.into.local.iterdir():
+            with suppress(OSError):
+                if _LEFTOVER.fullmatch(path.name) and time.time() - path.stat().st_mtime > _DAY:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _end(self, place: Location) -> None:
+        # The dataset stands; that a second preparation may have to look at its source again is no reason to fail.
+        with suppress(UserError):
+            self._memory.write(json.dumps({"dataset": place.name}).encode())
+        self.place.remove()
+
+    def _rename(self, manifest: Manifest, place: Location) -> None:
+        files = {FILE_NAME} | {shard.file for shard in manifest.shards}
+        manifest.write(self.place)
+        for entry in self.place.list():
+            if entry.name not in files:
+                (self.place / entry.name).remove()
+        # What may stand there is a broken dataset of ours, by its name, and it is in the staging folder again.
+        place.remove()
+        try:
+            Path(self.place.path).rename(place.path)
+        except OSError as error:
+            # Another source of the same content, with a fingerprint of its own, may just have been prepared.
+            with suppress(UserError):
+                Dataset.open(place)
+                return
+            raise UserError(f"cannot write {place}: {error.strerror or error}") from error
+
+    def _copy(self, manifest: Manifest, place: Location) -> None:
+        place.remove()
+
+        def copy(file: str) -> None:
+            (self.place / file).copy(place / file)
+
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            list(pool.map(copy, [shard.file for shard in manifest.shards]))
+        manifest.write(place)
+
+
+def _lock(path: Path) -> int:
+    """The descriptor of the lock file, locked; it is made, with its folders. Raises UserError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+                    return lock
+            except BaseException:
+                os.close(lock)
+                raise
+            os.close(lock)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path.parent}: {error.strerror or error}; choose a folder that can be written and has room"
+        ) from error

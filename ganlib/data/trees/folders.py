@@ -1,0 +1,40 @@
+"""A folder as a tree of files."""
+
+from __future__ import annotations
+
+from ganlib.data.sources.base import BadRecordError
+from ganlib.data.storage import FileEntry, Location
+from ganlib.data.trees.base import FileTree, spelled_out
+from ganlib.errors import UserError
+
+_GONE = "it does not exist"
+
+
+class FolderTree(FileTree):
+    """The files below a folder; links as `Location.list` follows them."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.name = spelled_out(location.local.resolve().name if location.local else location.name)
+        found = location.list(recursive=True)
+        # Most names are text as they stand; those that are not are found by their spelling.
+        self._raw = {spelled: entry.name for entry in found if (spelled := spelled_out(entry.name)) != entry.name}
+        if self._raw and len({spelled_out(entry.name) for entry in found}) < len(found):
+            raise UserError(
+                f"{location} holds two files whose names differ only in bytes that are not UTF-8; rename one"
+            )
+        self._set_files(entry._replace(name=spelled_out(entry.name)) for entry in found)
+
+    def _read(self, entry: FileEntry) -> bytes:
+        try:
+            return (self.location / self._raw.get(entry.name, entry.name)).read()
+        except UserError as error:
+            cause = error.__cause__
+            # On a disk the fault is the file's; in a store it may be the network's, and then no record is to blame.
+            if isinstance(cause, OSError) and (self.location.local or isinstance(cause, FileNotFoundError)):
+                raise BadRecordError(f"cannot be read: {cause.strerror if self.location.local else _GONE}") from error
+            raise
+
+    def _stamp(self) -> object:
+        # Two folders may hold files of the same names, sizes and times.
+        return spelled_out(str(self.location))

@@ -1,0 +1,38 @@
+"""Connecting to Ray: the cluster that RAY_ADDRESS names, or one in this machine for the life of this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from ganlib.errors import UserError
+
+
+def connect(workers: int, object_store_bytes: int | None = None) -> None:
+    """Connects, or starts a cluster that has room for `workers`. Where there is a connection, nothing happens.
+
+    object_store_bytes: of a cluster that is started here; Ray's default is 30 percent of the memory. Raises UserError.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        return
+    # One logical CPU more than the workers use: the evaluation beside them gives way to them (nice), it needs no core.
+    cpus = max(len(os.sched_getaffinity(0)), workers) + 1
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy laptop takes longer than Ray's 60 s
+    try:
+        ray.init(
+            num_cpus=cpus,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            object_store_memory=object_store_bytes,
+        )
+    except Exception as error:  # Ray raises bare Exceptions here
+        raise UserError(
+            f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); "
+            "see /tmp/ray/session_latest/logs, or go on without it (workers=0)"
+        ) from error
