@@ -80,8 +80,9 @@ def _words(part: Split, row: int) -> list[str]:
     if columns.domain_names:
         domains = np.asarray(part.column("domains"))[row]
         said.append(", ".join(name for name, there in zip(columns.domain_names, domains, strict=True) if there))
-    if columns.captions:
-        said.append(str(part.column("captions")[row][0]))
+    captions = part.column("captions") if columns.captions else None
+    if captions is not None:
+        said.append(captions[row][0])
     lines = [line for text in said for line in textwrap.wrap(text, CELL // 6) or [""]]
     return lines if len(lines) <= LINES else [*lines[: LINES - 1], lines[LINES - 1][:-1] + "…"]
 

@@ -30,6 +30,33 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
+def scatter(points: np.ndarray, data: np.ndarray) -> Image.Image:
+    """float32 [n, 1, d, 1] points before `data` [m, 1, d, 1]: bars for d = 1, else dots of the first two numbers.
+
+    The window is the data's, and half as much around it, so that pictures of one run fit over one another.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made, real = points.reshape(len(points), -1)[:, :2], data.reshape(len(data), -1)[:, :2]
+    low, high = real.min(0), real.max(0)
+    margin = (high - low) / 4
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if made.shape[1] == 1:
+        bins = np.linspace(low[0] - margin[0], high[0] + margin[0], 100)
+        for values, style in ((real, {"color": "0.8"}), (made, {"histtype": "step", "color": "tab:green"})):
+            axes.hist(values[:, 0], bins, density=True, **style)
+    else:
+        axes.scatter(*real.T, s=4, color="0.8", linewidths=0)
+        axes.scatter(*made.T, s=4, color="tab:green", linewidths=0, alpha=0.6)
+        axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
 def to_image(pixels: np.ndarray) -> Image.Image:
     """uint8 [H, W, 1 or 3] -> a Pillow image."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

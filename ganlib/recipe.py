@@ -54,7 +54,7 @@ class Steps(Config):
     `noise`: "shared" uses one draw of latents for the whole round, "fresh" a new one for each step. `adaptive`:
     "leave-out" leaves a side's step out while it is ahead: the discriminator's where D(x) - D(G(z)) > margin, the
     generator's where D(G(z)) > D(x); "until-risen" ends the round once D(G(z)) has risen by `margin` over what it was
-    before the generator's first step.
+    before the generator's first step. D is what the objective reads off the logits, over the global batch.
     """
 
     discriminator: int = Field(1, ge=1, le=100)
@@ -62,6 +62,12 @@ class Steps(Config):
     noise: Literal["shared", "fresh"] = "shared"
     adaptive: Literal["none", "leave-out", "until-risen"] = "none"
     margin: float = Field(0.5, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _has_steps_to_end(self) -> Steps:
+        if self.adaptive == "until-risen" and self.generator == 1:
+            raise ValueError("'until-risen' cuts a round's generator steps short: give more of them than 1 (generator)")
+        return self
 
 
 class OptimConfig(Config):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,34 @@ class Sampler:
         state.load_into(self.generator, self.stem, folder)
         self.generator.requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
-        """uint8 [count, H, W, C]: images `first ...` of the sequence that `seed` stands for."""
+    def sample(
+        self,
+        count: int,
+        seed: int = 0,
+        first: int = 0,
+        labels: Sequence[int] | None = None,
+        inputs: np.ndarray | None = None,
+        interpolate: int = 0,
+    ) -> np.ndarray:
+        """uint8 [count, H, W, C]: images `first ...` of the sequence that `seed` stands for.
+
+        labels, inputs, interpolate: as a SampleRequest has them. Raises UserError for what this generator cannot do.
+        """
         if count < 1 or first < 0 or not 0 <= seed <= MAX_SEED:
             raise UserError(
                 f"cannot sample {count} images from number {first} on with seed {seed}: "
                 "ask for at least one, from number 0 on, with a seed from 0 to 2^63 - 1"
             )
-        return self.method.sample(self.generator, SampleRequest(count, seed, first)).numpy()
+        if inputs is not None and not self.recipe.method.needs_inputs:
+            raise UserError(f"the generator of {self.recipe.name} makes images from noise; leave the input out")
+        if inputs is not None and (inputs.dtype != np.uint8 or inputs.shape != (count, *self.recipe.image)):
+            asked = "x".join(map(str, (count, *self.recipe.image)))
+            raise UserError(
+                f"the inputs are {inputs.dtype} {'x'.join(map(str, inputs.shape))}, and have to be uint8 {asked}"
+            )
+        classes = None if labels is None else tuple(labels)
+        request = SampleRequest(count, seed, first, classes, inputs, interpolate)
+        return self.method.sample(self.generator, request).numpy()
 
 
 def load_sampler(folder: Path, device: torch.device | str = "cpu") -> Sampler:

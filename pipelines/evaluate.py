@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ganlib.data import Dataset
 from ganlib.evaluation.evaluate import evaluate
+from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.files import write_atomically
 from ganlib.sampling import load_sampler
 from pipelines.journal import Journal
@@ -30,7 +31,12 @@ def evaluate_checkpoint(
     metrics = run.evaluation(checkpoint)
     if metrics is None:
         config = sampler.recipe.evaluate
-        metrics = evaluate(sampler, dataset, config.samples, config.seed, progress=progress)
+        if sampler.recipe.method.needs_inputs:
+            made = Reconstructions(sampler, dataset)
+            count = min(config.samples, made.count)
+            metrics = evaluate(made, dataset, count, config.seed, progress=progress) | made.metrics(count, config.seed)
+        else:
+            metrics = evaluate(sampler, dataset, config.samples, config.seed, progress=progress)
         file = run.evaluation_file(checkpoint)
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, json.dumps(metrics, indent=2))

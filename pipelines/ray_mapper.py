@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ganlib.errors import UserError
@@ -18,28 +20,9 @@ def cluster_is_named() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-class _Hand:
-    """A process that writes shards, one after the other. It gets the source and the plan once, when it starts."""
-
-    def __init__(self, reference: list[Any]):
-        import ray
-
-        self._writer, self._tasks = ray.get(reference[0])
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        from ganlib.data.shard_writer import SourceError
-
-        try:
-            outcome = self._writer(self._tasks[row["id"]])
-        except UserError as error:
-            # As data: Ray would wrap it in tracebacks of its own.
-            return {"outcome": "", "error": str(error), "of_source": isinstance(error, SourceError)}
-        return {"outcome": outcome.model_dump_json(), "error": "", "of_source": False}
-
-
 @dataclass(frozen=True)
 class RayMapper:
-    """Runs shard tasks in up to `workers` processes, by Ray Data.
+    """Runs shard tasks in up to `workers` processes at once, by Ray Data.
 
     Images never travel: a process reads its records, writes its shard to the store, and hands back what it wrote. So
     the memory in use is a few shards, whatever the source's size.
@@ -57,15 +40,38 @@ class RayMapper:
         if not tasks:
             return
         connect(self.workers, object_store_bytes=200 << 20)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        # In a list: Ray Data would fetch a bare reference for each process's start itself.
-        reference = [ray.put((writer, list(tasks)))]
+        plan = ray.put((writer, list(tasks)))
         rows = ray.data.range(len(tasks), override_num_blocks=len(tasks))
-        hands = min(self.workers, len(tasks))
-        done = rows.map(_Hand, fn_constructor_args=(reference,), concurrency=hands, num_cpus=1)
+        # Tasks, not actors: Ray has idle processes for them, and keeps them for the next.
+        strategy = ray.data.TaskPoolStrategy(size=min(self.workers, len(tasks)))
+        # In a list: Ray Data would fetch a bare reference for every task.
+        done = rows.map(_write, fn_kwargs={"plan": [plan]}, compute=strategy, num_cpus=1)
         for row in done.iter_rows():
             if row["error"]:
                 raise SourceError(row["error"]) if row["of_source"] else UserError(row["error"])
             yield ShardOutcome.model_validate_json(row["outcome"])
+
+
+def _write(row: dict[str, Any], plan: list[Any]) -> dict[str, Any]:
+    """One shard, in a process of Ray's; what went wrong comes back as data, without Ray's tracebacks around it."""
+    from ganlib.data.shard_writer import SourceError
+
+    writer, tasks = _fetch(plan[0])
+    try:
+        outcome = writer(tasks[row["id"]])
+    except UserError as error:
+        return {"outcome": "", "error": str(error), "of_source": isinstance(error, SourceError)}
+    return {"outcome": outcome.model_dump_json(), "error": "", "of_source": False}
+
+
+@lru_cache(maxsize=1)
+def _fetch(plan: Any) -> tuple[ShardWriter, list[ShardTask]]:
+    """The writer and the plan; a process takes them once, and with them what the source keeps open."""
+    import ray
+
+    fetched: tuple[ShardWriter, list[ShardTask]] = ray.get(plan)
+    return fetched

@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointUploadMode, ValidationTaskConfig
@@ -23,7 +24,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
-from ganlib.pictures import grid, png
+from ganlib.pictures import grid, png, scatter
 from ganlib.recipe import Recipe
 from ganlib.training.checkpoint import Snapshot, checkpoint_name, newest_checkpoint
 from ganlib.training.trainer import Tick, Trainer
@@ -34,6 +35,8 @@ from pipelines.run_folder import RunFolder
 
 GRID = 64
 """Images in the grid that is drawn from one fixed noise all through a run."""
+CLOUD = 2_000
+"""Points in its place, where samples are points."""
 
 
 class Writer(Protocol):
@@ -212,9 +215,16 @@ def record(tick: Tick, trainer: Trainer, run: RunFolder, journal: Journal) -> No
 
 
 def draw_samples(trainer: Trainer, run: RunFolder, journal: Journal) -> None:
-    """The grid from the run's fixed noise, as a picture stamped with the images seen."""
+    """The grid from the run's fixed noise, or the cloud where samples are points, as a picture stamped with the images
+    seen."""
     images = trainer.progress.images
     path = run.pictures / f"samples-{images:012d}.png"
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, png(grid(trainer.sample(GRID).numpy())))
+    if trainer.recipe.data.points:
+        data = trainer.dataset.split("train")
+        shown = data.take(np.arange(min(len(data), CLOUD)))
+        picture = scatter(trainer.sample(CLOUD).numpy(), shown)
+    else:
+        picture = grid(trainer.sample(GRID).numpy())
+    write_atomically(path, png(picture))
     journal.picture(images, "samples", path)

@@ -49,7 +49,7 @@ class SourceRecord(_Part):
 
     kind: str
     name: str
-    reading: Reading | None = None
+    reading: Reading
 
 
 class Skipped(_Part):

@@ -232,7 +232,7 @@ def _manifest(writer: ShardWriter, name: str, outcomes: list[ShardOutcome], dupl
         class_counts=_sums(outcomes, [one.class_counts for one in outcomes]),
         domain_counts=_sums(outcomes, [one.domain_counts for one in outcomes]),
         shards=shards,
-        source=SourceRecord(kind=source.kind, name=source.name, reading=getattr(source, "reading", None)),
+        source=SourceRecord(kind=source.kind, name=source.name, reading=source.reading),
         preparation=preparation,
         original_sizes=commonest | ({"other": rest} if rest else {}),
         skipped=[Skipped(record=record, reason=reason) for record, reason in skipped[:MOST_SKIPPED]],

@@ -37,7 +37,7 @@ class Reading(BaseModel):
     attributes: the columns of an attribute table that become domains; empty: all of them.
     image_column, caption_column, label_column: of a CSV, JSON lines or Parquet file; None looks for the usual names.
     domain_rule: domains drawn from captions, as {domain: words}, a record being in every domain of whose words (regular
-    expressions, matched at word boundaries, without regard to case) its caption holds one; records in none are left out.
+    expressions, matched at word boundaries, without regard to case) its caption holds one. Those in none are left out.
     count, seed: how many records a source made on the spot has, and of which draw.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -11,16 +10,9 @@ from ganlib.data.dataset import Dataset, Split
 from ganlib.data.sources import SplitName
 from ganlib.evaluation.distances import frechet_distance, inception_score, mode_shares
 from ganlib.evaluation.extractors import Extractor, extractor_for
+from ganlib.evaluation.points import evaluate_points
+from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
-
-BLOCK = 1_000
-
-
-class Samples(Protocol):
-    """Anything that makes images by number: `ganlib.sampling.Sampler`, or a folder."""
-
-    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
-        """uint8 [count, H, W, C]."""
 
 
 def evaluate(
@@ -31,13 +23,15 @@ def evaluate(
     extractor: Extractor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """Judges `count` samples against the training split.
+    """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
     `fid/E`: Frechet distance to the training split by extractor E; `fid_floor/E`: of the test split (its first `count`
     images) to the training split, what a perfect generator of few images would still have. With a classifier also
     `inception_score/E`, `mode_share/CLASS` and `mode_share_min`. The numbers are the same each time: samples come from
     `seed`.
     """
+    if dataset.dtype == np.float32:
+        return evaluate_points(samples, dataset, count, seed, progress)
     extractor = extractor or extractor_for(dataset)
     reference = reference_statistics(dataset, extractor, "train")
     found: FeatureStatistics | None = None
@@ -63,12 +57,12 @@ def evaluate(
 def reference_statistics(
     dataset: Dataset, extractor: Extractor, split: SplitName, limit: int | None = None
 ) -> FeatureStatistics:
-    """Statistics of (the first `limit` images of) a split, computed once and kept in the dataset's folder."""
+    """Statistics of (the first `limit` images of) a split, computed once and kept with the dataset."""
     images: Split = dataset.split(split)
     size = len(images) if limit is None else min(limit, len(images))
     name = f"{extractor.name}-{extractor.digest[:12]}-{split}-{size}.safetensors"
-    path = dataset.path / "reference" / name
-    kept = FeatureStatistics.load(path)
+    place = dataset.location / "reference" / name
+    kept = FeatureStatistics.load(place)
     if kept is not None:
         return kept
     found: FeatureStatistics | None = None
@@ -76,6 +70,5 @@ def reference_statistics(
         part = FeatureStatistics.of(*extractor.features(images.take(np.arange(first, min(first + BLOCK, size)))))
         found = part if found is None else found + part
     assert found is not None
-    path.parent.mkdir(exist_ok=True)
-    found.save(path)
+    found.save(place)
     return found

@@ -1,27 +1,59 @@
 """Points judged by the mixture of Gaussians that they should have been drawn from.
 
-The definitions are those of the literature on mode collapse, VEEGAN (Srivastava et al. 2017, arXiv 1705.07761, section
-4) and PacGAN (Lin et al. 2018, arXiv 1712.04086, section 4.1): a point belongs to the nearest mode, and is of high
-quality within three standard deviations of it. What part of the density itself lies there is `truth_high_quality`:
-0.9889 in the plane, 0.9973 on the line.
+The words are those of the literature on mode collapse, VEEGAN (Srivastava et al. 2017, arXiv 1705.07761) and PacGAN
+(Lin et al. 2018, arXiv 1712.04086): a point belongs to the nearest mode, and is of high quality within three standard
+deviations of it. What share of the density itself lies there is `truth_high_quality`: 0.9889 in the plane, 0.9973 on
+the line.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from ganlib.data.sources.gaussians import GaussianMixture
+from ganlib.data.dataset import Dataset
+from ganlib.data.sources.base import SplitName
+from ganlib.data.sources.gaussians import GaussianMixture, known_truth
 from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
 
 WITHIN = 3.0
 """Standard deviations from its mode up to which a point is of high quality."""
 
 COVERED = 20 / 2_500
-"""The share of all samples that has to be of high quality at a mode for that to be covered: 20 of the 2,500 that those
-papers draw. One stray point, which ten thousand samples always have, does not cover a mode."""
+"""The share of all samples that has to be of high quality at a mode for it to be covered: 20 of the 2,500 that those
+papers draw. As a share it means the same of any number of samples, and a stray point or two cover nothing."""
+
+
+def evaluate_points(
+    samples: Samples,
+    dataset: Dataset,
+    count: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """Judges `count` points against the training split, and against the density where the source's is known.
+
+    `fid/points`: Frechet distance of the points themselves to the training split; `fid_floor/points`: that of the test
+    split (its first `count` points). Of a known mixture also what `mode_metrics` says.
+    """
+    parts = []
+    for first in range(0, count, BLOCK):
+        size = min(BLOCK, count - first)
+        parts.append(samples.sample(size, seed, first).reshape(size, -1))
+        if progress:
+            progress(first + size, count)
+    points, reference = np.concatenate(parts), _points_of(dataset, "train")
+    metrics = {"fid/points": point_distance(points, reference)}
+    floor = _points_of(dataset, "test")[:count]
+    if len(floor) > 1:
+        metrics["fid_floor/points"] = point_distance(floor, reference)
+    truth = known_truth(dataset.manifest.source.kind)
+    return metrics if truth is None else metrics | mode_metrics(points, truth)
 
 
 def mode_metrics(points: NDArray[np.floating], truth: GaussianMixture) -> dict[str, float]:
@@ -29,8 +61,8 @@ def mode_metrics(points: NDArray[np.floating], truth: GaussianMixture) -> dict[s
 
     `modes/covered`: how many get at least `COVERED` of the samples in high quality. `modes/high_quality`: the share of
     the samples within `WITHIN` sigma of the nearest mode. `modes/kl`: KL(q || w) in nats, q the shares of the samples
-    by nearest mode, w the weights of the modes (PacGAN's reverse KL); 0 for the density itself, log(8) for a ring in one
-    mode of 8. `mode_share/K`: q itself; `mode_share_min`: the smallest.
+    by nearest mode, w the weights of the modes (PacGAN's reverse KL): 0 for the density itself, log 8 for one mode of a
+    ring of 8. `mode_share/K`: q itself; `mode_share_min`: the smallest.
     """
     modes, good = assign(points, truth)
     weights = np.asarray(truth.weights)
@@ -47,9 +79,7 @@ def mode_metrics(points: NDArray[np.floating], truth: GaussianMixture) -> dict[s
     }
 
 
-def assign(
-    points: NDArray[np.floating], truth: GaussianMixture
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def assign(points: NDArray[np.floating], truth: GaussianMixture) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """int64 [n], the nearest mode of each of `points` [n, d], and bool [n], whether it is within `WITHIN` sigma."""
     means, sigmas = np.asarray(truth.means), np.asarray(truth.sigmas)
     # The distances [n, k] are Euclidean, not in sigmas: a wide mode must not take its narrow neighbour's points.
@@ -70,3 +100,9 @@ def point_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """
     sums = [FeatureStatistics.of(points.astype(np.float64), None) for points in (a, b)]
     return frechet_distance(*sums)
+
+
+def _points_of(dataset: Dataset, split: SplitName) -> NDArray[np.float32]:
+    """float32 [n, d], all of them."""
+    part = dataset.split(split)
+    return part.take(np.arange(len(part))).reshape(len(part), -1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
-from ganlib.files import write_atomically
+from ganlib.data.storage import Location
+from ganlib.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,19 @@ class FeatureStatistics:
         mean = self.mean
         return (self.outer - self.count * np.outer(mean, mean)) / (self.count - 1)
 
-    def save(self, path: Path) -> None:
-        """Writes the sums, atomically."""
+    def save(self, place: Location) -> None:
+        """Writes the sums, atomically. Raises UserError where that cannot be."""
         arrays = {"count": np.array(self.count), "total": self.total, "outer": self.outer}
         if self.probabilities is not None and self.classes is not None:
             arrays |= {"probabilities": self.probabilities, "classes": self.classes}
             arrays["negative_entropy"] = np.array(self.negative_entropy)
-        write_atomically(path, save(arrays))
+        place.write(save(arrays))
 
     @classmethod
-    def load(cls, path: Path) -> FeatureStatistics | None:
+    def load(cls, place: Location) -> FeatureStatistics | None:
         """What `save` wrote, or None where there is nothing whole."""
         try:
-            arrays = load_file(path)
+            arrays = load(place.read())
             return cls(
                 int(arrays["count"]),
                 arrays["total"],
@@ -82,5 +82,5 @@ class FeatureStatistics:
                 float(arrays.get("negative_entropy", 0.0)),
                 arrays.get("classes"),
             )
-        except (OSError, SafetensorError, KeyError):
+        except (UserError, SafetensorError, KeyError):
             return None

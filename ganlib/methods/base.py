@@ -7,8 +7,10 @@ checkpoints and resume are written once, for every method.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganlib.data.batches import Batch
@@ -38,12 +40,16 @@ class SampleRequest:
     """Images `first .. first + count` of the endless sequence that `seed` stands for.
 
     labels: the class of each, where the method knows classes; they come in turn where None.
+    inputs: uint8 [count, H, W, C], for a method that makes images from images: what each is made from, which then says
+    all; `interpolate` more images, made from what lies between them, stand between each two that follow each other.
     """
 
     count: int
     seed: int = 0
     first: int = 0
     labels: tuple[int, ...] | None = None
+    inputs: NDArray[np.uint8] | None = None
+    interpolate: int = 0
 
 
 class Method(nn.Module):
@@ -90,15 +96,23 @@ class Method(nn.Module):
     def sample(self, generator: nn.Module, request: SampleRequest) -> Tensor:
         """uint8 (points: float32) [count, H, W, C] on the CPU from `generator`, in eval mode.
 
-        It is this method's, or its moving average.
+        It is this method's, or its moving average. Interpolated: [count + (count - 1) * interpolate, H, W, C].
 
-        An image is a function of (seed, its index): the same whatever else is asked for with it.
+        An image is a function of (seed, its index), or of its input: the same whatever else is asked for with it.
         """
         raise NotImplementedError
 
 
 class MethodConfig(Config):
     """Config of a method; stands beside it."""
+
+    needs_inputs: ClassVar[bool] = False
+    """Whether images are made from images: a SampleRequest has to bring some."""
+
+    @property
+    def follows_batch(self) -> bool:
+        """Whether `generate` looks at the batch, at its images or labels: its fakes then go with that batch alone."""
+        return self.needs_inputs or bool(self.needs)
 
     @property
     def needs(self) -> frozenset[str]:

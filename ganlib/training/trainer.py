@@ -24,6 +24,7 @@ from ganlib.data.batches import Batch, choose_loading, open_batches
 from ganlib.data.dataset import Dataset, Split
 from ganlib.draws import Draws, stream_seed
 from ganlib.errors import UserError
+from ganlib.inputs import inputs_of
 from ganlib.methods.base import SampleRequest
 from ganlib.networks.layers import BatchNorm, bind_draws
 from ganlib.recipe import Recipe
@@ -125,8 +126,13 @@ class Trainer:
             yield Tick(seen, self.images_total, metrics, (seen - before) / seconds, self.progress.seconds, due, final)
 
     def sample(self, count: int, seed: int = 0) -> Tensor:
-        """uint8 [count, H, W, C] from the generator's moving average (from the generator where none is kept)."""
-        return self.method.sample(self.average or self.method.generator, SampleRequest(count, seed))
+        """uint8 [count, H, W, C] from the generator's moving average (from the generator where none is kept).
+
+        A generator that makes images from images is given those of the dataset's test split.
+        """
+        inputs = inputs_of(self.dataset, count, seed) if self.recipe.method.needs_inputs else None
+        request = SampleRequest(count, seed, inputs=inputs)
+        return self.method.sample(self.average or self.method.generator, request)
 
     def snapshot(self) -> Snapshot:
         """A copy on the CPU of everything that a checkpoint holds, taken now; writing it can wait."""
@@ -152,8 +158,9 @@ class Trainer:
         latents: Tensor | None = None
         for i in range(steps.discriminator):
             batch = self.batches[self.progress.discriminator_steps]
-            if fakes is None or steps.noise == "fresh":
+            if latents is None or steps.noise == "fresh":
                 latents = self.method.draw(self.draws, f"discriminator/{i}")
+            if fakes is None or steps.noise == "fresh" or self.recipe.method.follows_batch:
                 # Of the graph only the first generator step has a use, and only if it takes these very fakes.
                 with torch.set_grad_enabled(steps.noise == "shared"), self._autocast():
                     fakes = self.method.generate(batch, latents)
@@ -167,7 +174,7 @@ class Trainer:
             self.progress.discriminator_steps += 1
             self.progress.images += self.recipe.train.batch
 
-        real, before = loss.parts["d_real"], 0.0
+        real, before, taken = loss.parts["d_real"], 0.0, 0
         for i in range(steps.generator):
             with self.discriminator.frozen():
                 if steps.noise == "fresh":
@@ -178,8 +185,9 @@ class Trainer:
                         fakes = self.method.generate(batch, latents)
                     assert fakes is not None
                     loss = self.method.generator_loss(batch, fakes)
-                meter.add({"loss/generator": loss.parts["loss/generator"]}, self.share)
                 fooled = loss.parts["d_fake"]
+                # Of D(G(z)) the log has the discriminator's word, and this one's at the end of a tick.
+                meter.add({name: part for name, part in loss.parts.items() if name != "d_fake"}, self.share)
                 if steps.adaptive == "until-risen":
                     now = self._mean(fooled)
                     before = now if i == 0 else before
@@ -188,6 +196,9 @@ class Trainer:
                 if not self._leave_out(meter, "generator", fooled, real, 0):
                     norm = self.generator.step(loss.total, self.share, self._done())
                     meter.add({"gradient/generator": norm}, 1 / self.world.size)
+                    taken += 1
+        if steps.adaptive == "until-risen":
+            meter.add({"steps/generator": torch.tensor(float(taken), device=self.device)}, 1 / self.world.size)
         if self.average is not None:
             update_average(
                 self.average,

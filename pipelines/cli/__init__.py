@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import data
+from pipelines.cli import data, samples
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -124,42 +124,7 @@ def evaluate(
     print_metrics(metrics)
 
 
-@app.command()
-def sample(
-    run: Annotated[str, typer.Argument(help="A run's name or folder, or a checkpoint's folder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of single PNG files, or a .png file for one grid.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1_000_000)] = 64,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Draw images from a trained generator: the same seed gives the same images."""
-    from ganlib.files import write_atomically
-    from ganlib.pictures import grid, png, to_image
-    from ganlib.sampling import load_sampler
-    from ganlib.training.checkpoint import newest_checkpoint
-    from pipelines.console import Progress
-    from pipelines.run_folder import find_run
-
-    folder = Path(run) if (Path(run) / "progress.json").is_file() else None
-    if folder is None:
-        found = find_run(open_home(home), run)
-        folder = newest_checkpoint(found.path)
-        if folder is None:
-            raise UserError(f"run {found.name} has no whole checkpoint yet")
-    sampler = load_sampler(folder)
-    if out.suffix == ".png":
-        write_atomically(out, png(grid(sampler.sample(count, seed))))
-    else:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the output folder {out} cannot be written ({error.strerror})") from error
-        with Progress("sample") as progress:
-            for first in range(0, count, 256):
-                for i, image in enumerate(sampler.sample(min(256, count - first), seed, first)):
-                    write_atomically(out / f"sample-{first + i:06d}.png", png(to_image(image)))
-                progress.update(min(first + 256, count), count)
-    typer.echo(out)
+app.command("sample")(samples.sample)
 
 
 @app.command()

@@ -58,7 +58,7 @@ def list_datasets(store: StoreOption = None, home: HomeOption = DEFAULT_HOME) ->
     from ganlib.data.storage import Location
     from pipelines.prepare import datasets_in
 
-    rows = [("name", "train", "test", "shape", "holds", "megabytes", "folder")]
+    rows: list[tuple[str, ...]] = [("name", "train", "test", "shape", "holds", "megabytes", "folder")]
     for place in datasets_in(Location.of(store or open_home(home).datasets)):
         try:
             manifest = Manifest.read(place)

@@ -1,8 +1,8 @@
 """Preparation: images/s on Ray Data against a bare pool of two processes, and memory for 12 GB of pixels.
 
 The bare pool decodes and resizes the same JPEG files with Pillow and keeps nothing; ours reads them from the zip,
-hashes and writes them. Ray is started before the clock. Memory is the proportional set size (Linux: shared pages counted once)
-of all of this process's descendants, Ray's own processes and its object store among them, looked at every half second.
+hashes and writes them. Ray is started before the clock. Memory is the proportional set size (Linux: shared pages are
+counted once) of this process, all below it, and Ray's own processes with their object store, seen every half second.
 """
 
 from __future__ import annotations
@@ -97,9 +97,8 @@ def large(count: int, into: Path, mapper: RayMapper) -> float:
         dataset = prepare_dataset(source, Preparation(size=LARGE_SIZE, channels=3), into, "large", mapper=mapper)
         seconds = time.perf_counter() - start
     pixels = sum(shard.bytes for shard in dataset.manifest.shards) / 1e9
-    print(
-        f"{count:,} images of {LARGE_SIZE}x{LARGE_SIZE}, {pixels:.1f} GB, in {seconds:.0f} s; peak {peak.gigabytes:.2f} GB"
-    )
+    what = f"{count:,} images of {LARGE_SIZE}x{LARGE_SIZE}, {pixels:.1f} GB"
+    print(f"{what}, in {seconds:.0f} s; peak {peak.gigabytes:.2f} GB")
     return peak.gigabytes
 
 

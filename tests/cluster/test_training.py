@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ganlib.files import file_digest
+from pipelines.cluster import connect
+from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home, RunFolder
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
-from pipelines.cluster import connect
-from pipelines.prepare import DatasetRequest
 from pipelines.workflow import run_chain
 
 pytestmark = pytest.mark.slow

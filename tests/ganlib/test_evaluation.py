@@ -10,6 +10,7 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
 from ganlib.data import Dataset
+from ganlib.data.storage import Location
 from ganlib.evaluation.distances import frechet_distance, inception_score, mode_shares
 from ganlib.evaluation.evaluate import evaluate, reference_statistics
 from ganlib.evaluation.extractors import RandomExtractor, extractor_for
@@ -117,8 +118,8 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole(parts: int) -> None:
 def test_statistics_written_and_read_are_the_same(tmp_path: Path) -> None:
     path = tmp_path / "statistics.safetensors"
     for statistics in (judged(50, 3, 1.0)[0], FeatureStatistics.of(random_features(50, 8, 0), None)):
-        statistics.save(path)
-        read = FeatureStatistics.load(path)
+        statistics.save(Location.of(path))
+        read = FeatureStatistics.load(Location.of(path))
         assert read is not None
         assert (read.count, read.negative_entropy) == (statistics.count, statistics.negative_entropy)
         for ours, theirs in ((read.total, statistics.total), (read.outer, statistics.outer)):
@@ -129,8 +130,8 @@ def test_statistics_written_and_read_are_the_same(tmp_path: Path) -> None:
             else:
                 np.testing.assert_array_equal(mine, its)
     path.write_bytes(path.read_bytes()[:-8])
-    assert FeatureStatistics.load(path) is None
-    assert FeatureStatistics.load(tmp_path / "none") is None
+    assert FeatureStatistics.load(Location.of(path)) is None
+    assert FeatureStatistics.load(Location.of(tmp_path / "none")) is None
 
 
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (16, 3), (33, 3), (48, 1)])

@@ -7,9 +7,9 @@ import torch
 import yaml
 
 from ganlib.errors import UserError
-from ganlib.penalties import R1Config
 from ganlib.networks.dcgan import DCGANGeneratorConfig
 from ganlib.networks.mlp import MLPGeneratorConfig
+from ganlib.penalties import R1Config
 from ganlib.recipe import Recipe
 from ganlib.training.optimizers import SGD, Adam
 
@@ -117,7 +117,10 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
         ),
         ("optm.x=1", "no field 'optm'; did you mean 'optim'? (allowed here: about, data,"),
         ("train.stepz.generator=2", "no field 'train.stepz'; did you mean 'train.steps'?"),
-        ("method.discriminator.pieces=2", "no field 'method.discriminator.pieces' (allowed here: kind, minibatch_std, widest, width)"),
+        (
+            "method.discriminator.pieces=2",
+            "no field 'method.discriminator.pieces' (allowed here: kind, minibatch_std, widest, width)",
+        ),
         ("*.lr=3", "no field 'data.lr'"),
         ("method.*.width=8", "no field 'method.latent.width' (allowed here: dim, distribution)"),
         ("optim.*=1", "no field 'optim.*'"),
@@ -127,7 +130,10 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
             "no method.generator of kind 'convnets'; did you mean 'convnet'? (allowed: ",
         ),
         ("optim.discriminator.kind=adamw", "did you mean 'adam'? (allowed: adam, sgd, rmsprop)"),
-        ("method.penalty.gamma=2", "method.penalty.kind is missing (allowed: none, r1, r2, r1r2, gradient-penalty, dragan, clip)"),
+        (
+            "method.penalty.gamma=2",
+            "method.penalty.kind is missing (allowed: none, r1, r2, r1r2, gradient-penalty, dragan, clip)",
+        ),
         # A value of the wrong type, or out of range: the field, the value, what is allowed.
         ("train.batch=1", "train.batch is 1: input should be greater than or equal to 2"),
         ("train.batch=abc", "train.batch is 'abc': input should be a valid integer"),
@@ -140,7 +146,11 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
         ("optim.*.betas=[0.5]", "field 'optim.generator.betas.1' is missing"),
         ("optim.generator.kind=sgd", "field 'optim.generator.lr' is missing"),
         ("data.channels=2", "data.channels is 2: input should be 1 or 3"),
-        ("method.objective=lsgan", "method.objective is 'lsgan': input should be 'minimax', 'non-saturating', 'least-squares', 'hinge', 'wasserstein' or 'relativistic'"),
+        (
+            "method.objective=lsgan",
+            "method.objective is 'lsgan': input should be 'minimax', 'non-saturating', 'least-squares', 'hinge', "
+            "'wasserstein' or 'relativistic'",
+        ),
         ("method.discriminator.width=2", "method.discriminator.width is 2: input should be greater than or equal to 4"),
         ("name=My Run", "name is 'My Run': string should match pattern"),
         ("optim.generator=3", "optim.generator is 3: input should be"),

@@ -13,10 +13,10 @@ from ganlib.data import Dataset
 from ganlib.data.batches import Batch, open_batches
 from ganlib.draws import Draws
 from ganlib.errors import UserError
-from ganlib.penalties import R1Config, zero_centred_penalty
 from ganlib.methods.base import Loss
 from ganlib.methods.noise_to_image import NoiseToImage, NoiseToImageConfig
 from ganlib.networks.base import ImageShape
+from ganlib.penalties import R1Config, zero_centred_penalty
 from ganlib.recipe import Recipe
 from ganlib.training.optimizers import Adam
 from ganlib.training.trainer import Trainer
@@ -48,7 +48,9 @@ def plain_loop(recipe: Recipe, dataset: Dataset) -> tuple[nn.Module, nn.Module, 
             d_real, d_fake = (torch.sigmoid(discriminator(x)) for x in (real, fakes.detach()))
             loss = -d_real.log().mean() - (1 - d_fake).log().mean()
             if isinstance(config.penalty, R1Config) and discriminator_steps % config.penalty.every == 0:
-                loss = loss + config.penalty.every * config.penalty.gamma / 2 * zero_centred_penalty(discriminator, real)
+                loss = loss + config.penalty.every * config.penalty.gamma / 2 * zero_centred_penalty(
+                    discriminator, real
+                )
             optimizers[1].zero_grad()
             loss.backward()
             optimizers[1].step()

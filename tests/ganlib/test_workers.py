@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganlib.data import Dataset
-from ganlib.penalties import zero_centred_penalty
 from ganlib.networks.layers import BatchNorm
+from ganlib.penalties import zero_centred_penalty
 from ganlib.recipe import Recipe
 from ganlib.training.trainer import Trainer
 from ganlib.training.world import World, sum_gradients

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganlib.data.columns import Columns
+from ganlib.data.reading import Reading
 
 SplitName = Literal["train", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "test")
@@ -49,6 +50,8 @@ class Source(ABC):
 
     kind: str
     name: str
+    reading: Reading = Reading()
+    """The options that it was opened with; the manifest keeps them."""
 
     @property
     @abstractmethod
@@ -79,7 +82,8 @@ class Source(ABC):
     def fingerprint(self) -> str:
         """SHA-256, hex, over all that decides what `read` gives: names, sizes, times of change, the options of reading.
 
-        No image is read for it. Two equal fingerprints mean one content; one content may have several. Raises UserError.
+        No image is read for it. Two equal fingerprints mean one content; one content may have several. Raises
+        UserError.
         """
 
     @abstractmethod
@@ -87,8 +91,9 @@ class Source(ABC):
         """Record `index`. May be called from several threads. Raises BadRecordError; UserError where all is lost."""
 
     def block(self, rows: range, image_shape: tuple[int, int, int]) -> NDArray[np.uint8] | None:
-        """The images of these rows at once, uint8 [k, H, W, C], where they are arrays of exactly `image_shape`; else None.
+        """The images of these rows at once, uint8 [k, H, W, C], where they are arrays of exactly `image_shape`.
 
+        None where they are not.
         Only sources whose columns are at most class_names may answer; `labels` gives those then.
         """
         return None

@@ -84,6 +84,7 @@ class GaussianSource(Source):
         if truth is None:
             raise UserError(f"no mixture of Gaussians is called {kind!r}; they are {', '.join(_TRUTHS)}")
         self.kind = self.name = kind
+        self.reading = reading
         self._truth, self._count, self._seed = truth, reading.count, reading.seed
 
     @property

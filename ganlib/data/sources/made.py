@@ -37,6 +37,7 @@ class RandomFieldsSource(Source):
     name = "random-fields"
 
     def __init__(self, reading: Reading) -> None:
+        self.reading = reading
         self._count, self._seed = reading.count, reading.seed
 
     @property

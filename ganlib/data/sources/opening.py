@@ -17,8 +17,8 @@ from ganlib.errors import UserError
 _KINDS: tuple[str, ...] = get_args(SourceKind)
 _GAUSSIANS = ("gaussian-mixture-1d", "gaussian-ring", "gaussian-grid")
 # Read from no place of the person's; the words of all of these name a source without any.
-_PLACELESS = ("digits", "cifar10", "random-fields", *_GAUSSIANS)
-_WORDS = (*_PLACELESS, "mnist", "fashion-mnist", "celeba", "stacked-mnist", "placed-mnist")
+_PLACELESS = ("digits", "random-fields", *_GAUSSIANS)
+_WORDS = (*_PLACELESS, "mnist", "fashion-mnist", "cifar10", "celeba", "stacked-mnist", "placed-mnist")
 _WITH_CAPTIONS = ("captions", "parquet")
 _NONE_GIVEN = "no source is given; name a folder, an archive or a file, or 'digits' for the bundled ones"
 
@@ -74,10 +74,6 @@ def _placeless(kind: str, reading: Reading) -> Source:
         from ganlib.data.sources.digits import DigitsSource
 
         return DigitsSource()
-    if kind == "cifar10":
-        from ganlib.data.sources.torchvision_sets import TorchvisionSource
-
-        return TorchvisionSource(kind, reading)
     if kind == "random-fields":
         from ganlib.data.sources.made import RandomFieldsSource
 
@@ -96,17 +92,15 @@ def _of_a_known_set(kind: str, location: Location | None, reading: Reading) -> S
         from ganlib.data.sources.made import PlacedMnistSource
 
         return PlacedMnistSource(location, reading)
+    if location is not None and kind == "cifar10":
+        from ganlib.data.sources.cifar import Cifar10Source
+
+        return Cifar10Source(location)
     if location is not None:
         return _of_a_place("attributes" if kind == "celeba" else "idx", location, reading)
-    from ganlib.data.sources.torchvision_sets import TorchvisionSource, mnist_location
+    from ganlib.data.sources.torchvision_sets import TorchvisionSource
 
-    if kind != "mnist":
-        return TorchvisionSource(kind, reading)
-    from ganlib.data.sources.idx import IdxSource
-
-    source = IdxSource(mnist_location())
-    source.name = "mnist"
-    return source
+    return TorchvisionSource(kind, reading)
 
 
 def _of_a_place(kind: str, location: Location, reading: Reading) -> Source:

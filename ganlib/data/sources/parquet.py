@@ -67,6 +67,7 @@ class ParquetSource(Source):
         self._rows: NDArray[np.int64] | None = None
         self._domains: NDArray[np.uint8] | None = None
         self._faults: list[tuple[str, str]] = []
+        self.reading = reading
         self._domain_names = list(reading.domain_rule) or None
         if self._domain_names:
             self._rows, self._domains = self._draw(DomainRule(reading.domain_rule))

@@ -47,11 +47,11 @@ class TorchvisionSource(Source):
 
     def __init__(self, kind: str, reading: Reading) -> None:
         self.kind = self.name = kind
-        self._reading = reading
+        self.reading = reading
         self._source = _OPENERS[kind](reading)
 
     def __getstate__(self) -> tuple[str, Reading]:
-        return self.kind, self._reading
+        return self.kind, self.reading
 
     def __setstate__(self, state: tuple[str, Reading]) -> None:
         self.__init__(*state)  # type: ignore[misc]

@@ -1,0 +1,38 @@
+"""Judging a generator that makes images from images: what it makes of images that its training has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganlib.data.dataset import Dataset
+from ganlib.inputs import held_out, inputs_of
+from ganlib.sampling import Sampler
+
+BLOCK = 1_000
+
+
+class Reconstructions:
+    """The images of a dataset's held-out split as `sampler` makes them again: samples for `evaluate`.
+
+    There are no more of them than that split has images (`count`).
+    """
+
+    def __init__(self, sampler: Sampler, dataset: Dataset):
+        self.sampler, self.dataset = sampler, dataset
+        self.count = len(held_out(dataset))
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
+        """uint8 [count, H, W, C]: images `first ...` in the seed's order, made again."""
+        return self.sampler.sample(count, inputs=inputs_of(self.dataset, count, seed, first))
+
+    def metrics(self, count: int, seed: int) -> dict[str, float]:
+        """`reconstruction/l1`: E|x - G(E(x))| of `count` images in [-1, 1], over all their numbers."""
+        total, numbers = 0, 0
+        for first in range(0, count, BLOCK):
+            size = min(BLOCK, count - first)
+            inputs = inputs_of(self.dataset, size, seed, first)
+            made = self.sampler.sample(size, inputs=inputs)
+            total += int(np.abs(inputs.astype(np.int16) - made.astype(np.int16)).sum(dtype=np.int64))
+            numbers += inputs.size
+        return {"reconstruction/l1": total / numbers / 127.5}

@@ -1,0 +1,167 @@
+"""Images from images: the encoder and generator of SYSTEMS.md A8. What goes in is encoded, and made again from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ganlib.data.batches import Batch, normalise, quantise
+from ganlib.draws import Draws
+from ganlib.errors import UserError
+from ganlib.losses import ObjectiveName
+from ganlib.methods.base import DataShape, Loss, MethodConfig, SampleRequest
+from ganlib.methods.noise_to_image import (
+    SAMPLE_BLOCK,
+    AnyAugment,
+    InstanceNoise,
+    LatentConfig,
+    NoAugment,
+    NoiseToImage,
+    NoiseToImageConfig,
+)
+from ganlib.networks import AnyDiscriminator, AnyGenerator
+from ganlib.networks.base import Config
+from ganlib.networks.encoder import ConvEncoderConfig
+from ganlib.penalties import NoPenalty, Penalty
+
+
+class Reconstruction(Config):
+    """The generator's second loss: weight E[|x - G(E(x))|] ("l1") or weight E[(x - G(E(x)))^2] ("l2").
+
+    Means over all numbers of an image in [-1, 1]. The source of A8 gives neither form nor weight.
+    """
+
+    kind: Literal["l1", "l2"] = "l1"
+    weight: float = Field(10, ge=0)
+
+    def distance(self, made: Tensor, images: Tensor) -> Tensor:
+        """The expectation, before its weight: float [n, C, H, W] twice -> a scalar."""
+        difference = made.float() - images.float()
+        return (difference.abs() if self.kind == "l1" else difference.square()).mean()
+
+
+class EncoderConfig(MethodConfig):
+    """What decides a run of this method, but for its optimizers. code: how many numbers the generator starts from."""
+
+    needs_inputs: ClassVar[bool] = True
+    kind: Literal["encoder"]
+    encoder: ConvEncoderConfig = ConvEncoderConfig()
+    code: int = Field(100, ge=1, le=65536)
+    generator: AnyGenerator
+    discriminator: AnyDiscriminator
+    reconstruction: Reconstruction = Reconstruction()
+    objective: ObjectiveName = "non-saturating"
+    smoothing: float = Field(0, ge=0, lt=0.5)
+    penalty: Penalty = NoPenalty()
+    spectral_norm: bool = False
+    instance_noise: InstanceNoise = InstanceNoise()
+    augment: AnyAugment = NoAugment()
+
+    @property
+    def game(self) -> NoiseToImageConfig:
+        """The game against the discriminator: that of noise to image, with codes for noise."""
+        return NoiseToImageConfig(
+            generator=self.generator,
+            discriminator=self.discriminator,
+            latent=LatentConfig(dim=self.code),
+            objective=self.objective,
+            smoothing=self.smoothing,
+            penalty=self.penalty,
+            spectral_norm=self.spectral_norm,
+            instance_noise=self.instance_noise,
+            augment=self.augment,
+        )
+
+    def check(self, data: DataShape) -> None:
+        self.game.check(data)
+        self.encoder.check(data.image)
+
+    def build(self, data: DataShape) -> EncoderToImage:
+        return EncoderToImage(self, data)
+
+
+class EncoderGenerator(nn.Module):
+    """float [N, C, H, W] in [-1, 1] -> the same, by way of a code [N, code]: one dense layer on the encoder's features.
+
+    `decoder` is any generator, [N, code] -> [N, C, H, W].
+    """
+
+    def __init__(self, encoder: nn.Module, features: int, code: int, decoder: nn.Module):
+        super().__init__()
+        self.encoder, self.dense, self.decoder = encoder, nn.Linear(features, code), decoder
+        # Keras' defaults, as the encoder's: see there.
+        nn.init.xavier_uniform_(self.dense.weight)
+        nn.init.zeros_(self.dense.bias)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, code]."""
+        return self.dense(self.encoder(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decoder(self.encode(images))
+
+
+class EncoderToImage(NoiseToImage):
+    """G: x -> code -> x; D: x -> logit. The same images are real for D, and what the fakes are made from."""
+
+    def __init__(self, config: EncoderConfig, data: DataShape):
+        super().__init__(config.game, data)
+        self.reconstruction = config.reconstruction
+        encoder = config.encoder.build(data.image)
+        self.generator = EncoderGenerator(encoder, config.encoder.features, config.code, self.generator)
+
+    def draw(self, draws: Draws, stream: str) -> Tensor:
+        """float32 [n, 0]: there is no noise."""
+        return torch.empty(draws.last - draws.first, 0, device=draws.device)
+
+    def generate(self, batch: Batch, latents: Tensor) -> Tensor:
+        return self.generator(batch.images)
+
+    def generator_loss(self, batch: Batch, fakes: Tensor) -> Loss:
+        loss = super().generator_loss(batch, fakes)
+        distance = self.reconstruction.distance(fakes, batch.images)
+        total = loss.total + self.reconstruction.weight * distance
+        return Loss(total, loss.parts | {"loss/reconstruction": distance.detach()})
+
+    @torch.no_grad()
+    def sample(self, generator: nn.Module, request: SampleRequest) -> Tensor:
+        """The request's inputs made again; between each two of them `interpolate` more, their codes on a line.
+
+        The codes between are evenly spaced, a + j / (interpolate + 1) (b - a). Raises UserError without inputs.
+        """
+        if request.inputs is None:
+            raise UserError("this generator makes images from images; give some with --input")
+        if request.labels is not None:
+            raise UserError("this generator knows no classes; leave the labels out")
+        assert isinstance(generator, EncoderGenerator)
+        training = generator.training
+        generator.eval()
+        device = next(generator.parameters()).device
+        pixels = torch.tensor(request.inputs).to(device)
+        codes = _in_blocks(lambda block: generator.encode(normalise(block)), pixels)
+        images = _in_blocks(lambda block: quantise(generator.decoder(block)), _between(codes, request.interpolate))
+        generator.train(training)
+        return images.cpu()
+
+
+def _between(codes: Tensor, steps: int) -> Tensor:
+    """[k, d] -> [k + (k - 1) * steps, d]: the codes, and `steps` evenly spaced ones between each two of them."""
+    weights = torch.arange(steps + 1, device=codes.device)[:, None] / (steps + 1)  # [steps + 1, 1]: 0 ... below 1
+    line = torch.lerp(codes[:-1, None], codes[1:, None], weights)  # [k - 1, steps + 1, d]
+    return torch.cat([line.flatten(0, 1), codes[-1:]])
+
+
+def _in_blocks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """`function` of whole blocks of rows: kernels round by the size of the batch, and the last grey level would tell.
+
+    So what is made of a row is a function of it alone, whatever else is asked for with it.
+    """
+    made = []
+    for block in rows.split(SAMPLE_BLOCK):
+        whole = torch.cat([block, block.new_zeros(SAMPLE_BLOCK - len(block), *block.shape[1:])])
+        made.append(function(whole)[: len(block)])
+    return torch.cat(made)

@@ -1,0 +1,38 @@
+"""A training on a line, watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ganlib.data.dataset import Dataset
+from ganlib.data.sources.gaussians import GaussianMixture
+from ganlib.errors import UserError
+from ganlib.losses import OBJECTIVES
+from ganlib.recipe import Recipe
+from ganlib.theory.line import Line, Look, look
+from ganlib.training.trainer import Trainer
+
+
+def watch(recipe: Recipe, dataset: Dataset, truth: GaussianMixture, line: Line) -> Iterator[tuple[int, Look]]:
+    """Trains `recipe` on `dataset`, drawn from `truth`, yielding (points seen, a look) at the start and at each tick.
+
+    G and D are looked at as they are trained, not as a moving average: the theory speaks of those two. Raises UserError
+    for a recipe that is not of one z, evenly spread, or whose D does not estimate p_data / (p_data + p_g).
+    """
+    method = recipe.method
+    if recipe.data.points != 1 or (method.latent.dim, method.latent.distribution) != (1, "uniform"):
+        raise UserError(
+            "the theory is drawn for points on a line from one uniform z: data.points=1 method.latent.dim=1"
+        )
+    objective = OBJECTIVES[method.objective]
+    if not objective.probability:
+        able = ", ".join(name for name, one in OBJECTIVES.items() if one.probability)
+        raise UserError(f"objective {method.objective!r} has no D that estimates p_data / (p_data + p_g): take {able}")
+    trainer = Trainer(recipe, dataset)
+
+    def now() -> Look:
+        return look(trainer.method.generator, trainer.method.discriminator, objective.reading, truth, line)
+
+    yield trainer.progress.images, now()
+    for tick in trainer.run():
+        yield tick.images_seen, now()

@@ -1,0 +1,111 @@
+"""`gan prepare` and `gan data` as a person types them, on disk and in an object store."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganlib.data import Dataset
+from tests.pipelines.test_cli import gan, refused
+from tests.s3 import s3_folder
+
+__all__ = ["s3_folder"]
+
+
+@pytest.fixture
+def captioned(tmp_path: Path) -> Path:
+    """A zip of 20 pictures of 24x24, each of one colour, with captions; the last caption has no picture."""
+    path = tmp_path / "squares.zip"
+    lines = ["file,caption"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for index in range(20):
+            picture = tmp_path / f"{index:02d}.png"
+            Image.new("RGB", (24, 24), (10 * index, 0, 0)).save(picture)
+            archive.write(picture, f"images/{index:02d}.png")
+            lines.append(f"images/{index:02d}.png,{'dark' if index < 10 else 'bright'} red")
+        archive.writestr("captions.csv", "\n".join([*lines, "images/99.png,nothing"]))
+    return path
+
+
+def test_a_dataset_is_prepared_listed_shown_and_verified(captioned: Path, tmp_path: Path, capsys) -> None:
+    home = tmp_path / "home"
+    words = ["prepare", "squares", "--source", captioned, "--home", home, "data.size=12", "--max-bad", 0.1]
+    assert gan(*words, "data.read.domain_rule={dark: [dark], bright: [bright]}") == 0
+    said = capsys.readouterr().out
+    assert "2 domains, captions" in said
+    assert "images/99.png" in said
+    (folder,) = (home / "datasets").glob("squares-*")
+    dataset = Dataset.open(folder)
+    assert sum(dataset.manifest.counts.values()) == 20
+    assert dataset.manifest.skipped_count == 1
+    assert gan("data", "list", "--home", home) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == 2
+    assert listed[1].split()[0] == "squares"
+    assert gan("data", "show", "squares", "--home", home, "-o", tmp_path / "sheet.png", "-n", 4) == 0
+    assert "24x24: 20" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        reds = np.unique(np.asarray(sheet.convert("RGB")).reshape(-1, 3), axis=0)
+    train = dataset.split("train").take(np.arange(len(dataset.split("train"))))[:, 0, 0, 0]
+    # Four of the training images are on the sheet, the first and the last among them.
+    shown = {int(red) for red, green, blue in reds if green == 0 and blue == 0 and red in train}
+    assert {int(train[0]), int(train[-1])} <= shown
+    assert gan("data", "verify", "squares", "--home", home) == 0
+    shard = folder / dataset.manifest.shards[0].file
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content))
+    assert shard.name in refused(capsys, "data", "verify", "squares", "--home", home)
+
+
+def test_a_prepared_dataset_is_a_source_by_its_name(captioned: Path, tmp_path: Path, capsys) -> None:
+    home = tmp_path / "home"
+    small = ["data.size=16", "--max-bad", 0.1]
+    assert gan("prepare", "squares", "--source", captioned, "--home", home, *small) == 0
+    first = capsys.readouterr().out
+    assert gan("prepare", "avatars", "--source", "squares", "--home", home) == 0
+    assert capsys.readouterr().out.splitlines()[0] == first.splitlines()[0]
+    said = refused(capsys, "train", "avatars", "--source", "squares", "--home", home)
+    assert "16x16x3" in said
+
+
+def test_too_many_bad_records_stop_it(captioned: Path, tmp_path: Path, capsys) -> None:
+    home = tmp_path / "home"
+    said = refused(capsys, "prepare", "squares", "--source", captioned, "--home", home)
+    assert "images/99.png" in said
+    assert not list((home / "datasets").glob("squares-*"))
+
+
+def test_an_object_store_is_source_and_store(captioned: Path, tmp_path: Path, s3_folder: str, capsys) -> None:
+    from ganlib.data.storage import Location
+
+    (Location.of(s3_folder) / "squares.zip").write(captioned.read_bytes())
+    home, store = tmp_path / "home", f"{s3_folder}/datasets"
+    words = ["--home", home, "--store", store]
+    small = ["data.size=12", "--max-bad", 0.1]
+    assert gan("prepare", "squares", "--source", f"{s3_folder}/squares.zip", *words, *small) == 0
+    capsys.readouterr()
+    assert gan("data", "list", *words) == 0
+    name = capsys.readouterr().out.splitlines()[1].split()[-1]
+    local = tmp_path / "local"
+    assert gan("prepare", "squares", "--source", captioned, "--home", local, *small) == 0
+    # The same content has the same name and bytes, wherever it came from and wherever it lies.
+    assert (local / "datasets" / name).is_dir()
+    assert gan("data", "verify", f"{store}/{name}", *words) == 0
+    remote, here = Dataset.open(f"{store}/{name}"), Dataset.open(local / "datasets" / name)
+    rows = np.arange(len(here.split("train")))
+    assert (remote.split("train").take(rows) == here.split("train").take(rows)).all()
+
+
+def test_what_is_not_there_is_said(tmp_path: Path, capsys) -> None:
+    home = tmp_path / "home"
+    assert "there is no dataset nowhere" in refused(capsys, "data", "show", "nowhere", "--home", home)
+    assert "does not exist" in refused(capsys, "prepare", "x", "--source", tmp_path / "none", "--home", home)
+    assert gan("data", "list", "--home", home) == 0
+    assert "did you mean 'data.size'" in refused(
+        capsys, "prepare", "x", "--source", tmp_path, "--home", home, "data.sise=3"
+    )
