@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from ganlib.files import write_atomically
 
@@ -103,3 +103,18 @@ def curves(series: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], targ
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_atomically(target, buffer.getvalue())
+
+
+def sheet(frames: Mapping[str, Path], target: Path, across: int = 3) -> None:
+    """Writes one PNG of the pictures `frames` (title -> file), all of one size, each under its title."""
+    pictures = {title: Image.open(path).convert("RGB") for title, path in frames.items()}
+    width, height = next(iter(pictures.values())).size
+    across, title_height = min(across, len(pictures)), 24
+    cell = (width + 8, height + title_height + 8)
+    whole = Image.new("RGB", (across * cell[0], math.ceil(len(pictures) / across) * cell[1]), "white")
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(16)
+    for position, (title, picture) in enumerate(pictures.items()):
+        x, y = position % across * cell[0] + 4, position // across * cell[1] + 4
+        pen.text((x, y), title, "black", font)
+        whole.paste(picture, (x, y + title_height))
+    write_atomically(target, png(whole))

@@ -79,7 +79,10 @@ class OptimConfig(Config):
 
 
 class TrainConfig(Config):
-    """How long and in what steps. Lengths are in images that the discriminator has seen; `batch` is global."""
+    """How long and in what steps. Lengths are in images that the discriminator has seen; `batch` is global.
+
+    Samples are drawn every `sample_every` images, and after each of `sample_epochs`, at the tick that reaches them.
+    """
 
     batch: int = Field(ge=2, le=65536)
     images: int | None = Field(None, ge=1)
@@ -90,6 +93,7 @@ class TrainConfig(Config):
     seed: int = Field(0, ge=0, lt=2**32)
     tick: int = Field(8_000, ge=1)
     sample_every: int = Field(64_000, ge=1)
+    sample_epochs: tuple[float, ...] = ()
     checkpoint_every: int = Field(200_000, ge=1)
     evaluate_every: int = Field(200_000, ge=1)
     keep_checkpoints: int = Field(3, ge=1)

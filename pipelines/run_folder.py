@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
+from ganlib.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,17 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         return (self.path / "run.json").is_file()
+
+    def recipe(self) -> Recipe:
+        """The recipe that it began with, at the length that it has now. Raises UserError."""
+        recipe = Recipe.load(self.path / "recipe.yaml")
+        length = self.path / "length.json"
+        return recipe.with_overrides(f"train.images={length.read_text()}") if length.is_file() else recipe
+
+    def lengthen(self, images: int) -> None:
+        """Sets the length in images; a finished run is then to go on. Schedules stretch with the length."""
+        write_atomically(self.path / "length.json", json.dumps(images))
+        (self.path / "finished.json").unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ganlib.data import Dataset
 from ganlib.errors import UserError
-from ganlib.pictures import animate, curves
+from ganlib.pictures import animate, curves, sheet
 from ganlib.recipe import Recipe
 from pipelines.cluster import connect
 from pipelines.console import Progress
@@ -31,6 +31,9 @@ others, from being taken for training later."""
 
 DRAIN_SECONDS = 60.0
 """How long the end of a run waits for the tracking server; the rest is shipped by the next command on the run."""
+
+MARKS = (1, 5, 10, 20, 40, 60)
+"""Epochs whose samples stand side by side in one picture (SYSTEMS.md A5)."""
 
 CURVES = {
     "losses": ("loss/discriminator", "loss/generator"),
@@ -58,7 +61,7 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
     Raises UserError where a person has to change something: the run diverged, the storage is full, a worker died too
     often.
     """
-    recipe, facts = Recipe.load(run.path / "recipe.yaml"), run.facts()
+    recipe, facts = run.recipe(), run.facts()
     dataset = Dataset.open(facts.dataset_path)
     sender = sender_of(run, tracking_uri, parent_run_id)
     with Journal(run.path, "driver") as journal:
@@ -75,7 +78,7 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
                 with followed(run, total):
                     fit(run, recipe)
                 run.finish(sorted(path.name for path in run.path.glob("checkpoint-*"))[-1])
-            draw(run, journal)
+            draw(run, journal, len(dataset.split("train")))
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -198,12 +201,20 @@ def followed(run: RunFolder, total: int) -> Iterator[None]:
         thread.join()
 
 
-def draw(run: RunFolder, journal: Journal) -> None:
-    """The curves and the animation of the run so far, as artifacts."""
+def draw(run: RunFolder, journal: Journal, epoch: int) -> None:
+    """The curves, the animation and the sheet of the run so far, as artifacts. epoch: its length in images."""
     metrics = read_metrics(run.path)
     series = {title: {name: metrics.get(name, []) for name in names} for title, names in CURVES.items()}
     series["Frechet distance"] = {name: points for name, points in metrics.items() if name.startswith("fid")}
     curves(series, run.pictures / "curves.png")
-    animate(sorted(run.pictures.glob("samples-*.png")), run.pictures / "animation.gif")
-    for name in ("curves.png", "animation.gif"):
+    samples = sorted(run.pictures.glob("samples-*.png"))
+    animate(samples, run.pictures / "animation.gif")
+    seen = [int(path.stem.rpartition("-")[2]) for path in samples]
+    marks = [(mark, next((i for i, images in enumerate(seen) if images >= mark * epoch), None)) for mark in MARKS]
+    reached = {f"{mark} epoch{'s' * (mark > 1)}": samples[i] for mark, i in marks if i is not None}
+    drawn = ["curves.png", "animation.gif"]
+    if reached:
+        sheet(reached, run.pictures / "epochs.png")
+        drawn.append("epochs.png")
+    for name in drawn:
         journal.artifact(run.pictures / name, "pictures")

@@ -25,7 +25,6 @@ from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
 from ganlib.pictures import grid, png, scatter
-from ganlib.recipe import Recipe
 from ganlib.training.checkpoint import Snapshot, checkpoint_name, newest_checkpoint
 from ganlib.training.trainer import Tick, Trainer
 from ganlib.training.world import World
@@ -176,7 +175,7 @@ def train_loop(config: dict[str, Any]) -> None:
     world = World.current()
     first = world.rank == 0
     try:
-        recipe = Recipe.load(run.path / "recipe.yaml")
+        recipe = run.recipe()
         dataset = Dataset.open(run.facts().dataset_path)
         found = newest_checkpoint(run.path) if first else None
         resume = broadcast_from_rank_zero(str(found) if found else None)

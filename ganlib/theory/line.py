@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganlib.data.sources.gaussians import GaussianMixture
-from ganlib.losses import OBJECTIVES
 from ganlib.theory.densities import Values, distance_to_optimum, js_divergence, optimal_discriminator, value
 
 BLOCK = 1 << 15
@@ -111,28 +111,21 @@ def pushed_density(generator: nn.Module, line: Line, count: int = 1 << 18) -> Va
     return np.bincount(cells.astype(np.int64), minlength=line.cells) / (count * line.dx)
 
 
-def even_points(truth: GaussianMixture, line: Line, count: int) -> Values:
-    """float64 [count], the quantiles of `truth` at (i + 1/2) / count: a sample without its chance."""
-    mass = np.concatenate([[0], np.cumsum(truth.density(line.x)) * line.dx])
-    edges = line.low + line.dx * np.arange(line.cells + 1)
-    return np.interp((np.arange(count) + 0.5) / count * mass[-1], mass, edges)
-
-
 def train_to_optimality(
-    discriminator: nn.Module, real: Tensor, fake: Tensor, steps: int = 3_000, lr: float = 3e-3
+    discriminator: nn.Module, p_data: Values, p_g: Values, line: Line, steps: int = 2_000, lr: float = 1e-2
 ) -> None:
-    """Trains D alone, in place, against a fixed G: `steps` of Adam, the rate falling to 0 along a cosine.
+    """Trains D: [n, 1, 1, 1] -> [n] logits, in place, to the largest V(D, G) for a fixed G; the optimum is D*.
 
-    `real`, `fake`: float32 [n, 1, 1, 1], all of them in every step, so that there is no noise to be averaged. What is
-    lowered is -V(D, G), the objective of the first GAN's discriminator, whose optimum is D* (proposition 1).
+    V is the integral over `line` itself (eq. 3), not a mean over samples, so there is no noise to be averaged: `steps`
+    of Adam, the rate falling from `lr` to 0 along a cosine.
     """
-    objective = OBJECTIVES["non-saturating"].discriminator
+    x = torch.from_numpy(line.x).float().view(-1, 1, 1, 1)
+    real, fake = (torch.from_numpy(density * line.dx).float() for density in (p_data, p_g))
     optimizer = torch.optim.Adam(discriminator.parameters(), lr, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    both = torch.cat([real, fake])
     for _ in range(steps):
-        logits = discriminator(both)
-        loss = objective(logits[: len(real)], logits[len(real) :])
+        logits = discriminator(x)
+        loss = -(real * F.logsigmoid(logits) + fake * F.logsigmoid(-logits)).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

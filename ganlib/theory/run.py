@@ -16,8 +16,8 @@ from ganlib.training.trainer import Trainer
 def watch(recipe: Recipe, dataset: Dataset, truth: GaussianMixture, line: Line) -> Iterator[tuple[int, Look]]:
     """Trains `recipe` on `dataset`, drawn from `truth`, yielding (points seen, a look) at the start and at each tick.
 
-    G and D are looked at as they are trained, not as a moving average: the theory speaks of those two. Raises UserError
-    for a recipe that is not of one z, evenly spread, or whose D does not estimate p_data / (p_data + p_g).
+    G is the one that samples are taken of, its moving average where the recipe keeps one. Raises UserError for a recipe
+    that is not of one z, evenly spread, or whose D does not estimate p_data / (p_data + p_g).
     """
     method = recipe.method
     if recipe.data.points != 1 or (method.latent.dim, method.latent.distribution) != (1, "uniform"):
@@ -31,7 +31,8 @@ def watch(recipe: Recipe, dataset: Dataset, truth: GaussianMixture, line: Line) 
     trainer = Trainer(recipe, dataset)
 
     def now() -> Look:
-        return look(trainer.method.generator, trainer.method.discriminator, objective.reading, truth, line)
+        generator = trainer.average or trainer.method.generator
+        return look(generator, trainer.method.discriminator, objective.reading, truth, line)
 
     yield trainer.progress.images, now()
     for tick in trainer.run():

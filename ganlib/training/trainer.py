@@ -122,8 +122,11 @@ class Trainer:
                 "checkpoint": train.checkpoint_every,
                 "evaluation": train.evaluate_every,
             }
-            due = frozenset(name for name, n in every.items() if final or before // n < seen // n)
-            yield Tick(seen, self.images_total, metrics, (seen - before) / seconds, self.progress.seconds, due, final)
+            due = {name for name, n in every.items() if final or before // n < seen // n}
+            if any(before < epochs * self.batches.count <= seen for epochs in train.sample_epochs):
+                due.add("samples")
+            rate = (seen - before) / seconds
+            yield Tick(seen, self.images_total, metrics, rate, self.progress.seconds, frozenset(due), final)
 
     def sample(self, count: int, seed: int = 0) -> Tensor:
         """uint8 [count, H, W, C] from the generator's moving average (from the generator where none is kept).

@@ -60,11 +60,14 @@ def train(
         bool, typer.Option("--resume", help="Go on with the newest run of this recipe on this data.")
     ] = False,
     run: Annotated[str | None, typer.Option("--run", help="Go on with this run (its name or folder).")] = None,
+    add_epochs: Annotated[
+        float, typer.Option("--add-epochs", min=0, help="With --resume or --run: so many epochs more than it had.")
+    ] = 0,
     home: HomeOption = DEFAULT_HOME,
     tracking: TrackingOption = None,
 ) -> None:
     """Train a recipe, with checkpoints, evaluation beside the training, and a record in MLflow."""
-    from ganlib.recipe import Recipe
+    from ganlib.data import Dataset
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import find_run, new_run_name, newest_run
     from pipelines.shipped import find_recipe
@@ -75,6 +78,8 @@ def train(
         raise UserError("name a recipe (`gan recipes` lists them), or a run to go on with (--run)")
     if run is not None and recipe is not None and "=" in recipe:
         raise UserError(f"run {run} keeps its recipe; leave out {recipe}, or start a new run")
+    if add_epochs and run is None and not resume:
+        raise UserError("--add-epochs lengthens a run that is there; name it with --run, or say --resume")
     opened = open_home(home)
     uri = open_tracking(opened, tracking)
     if run is not None:
@@ -87,8 +92,11 @@ def train(
             folder = newest_run(opened, found.name, dataset.digest)
         else:
             folder = create_run(found, dataset, opened, new_run_name(found.name))
-    if recipe is not None and overrides and find_recipe(recipe, overrides) != Recipe.load(folder.path / "recipe.yaml"):
+    if recipe is not None and overrides and find_recipe(recipe, overrides) != folder.recipe():
         raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
+    if add_epochs:
+        epoch = len(Dataset.open(folder.facts().dataset_path).split("train"))
+        folder.lengthen(folder.recipe().train.length(epoch) + round(add_epochs * epoch))
     typer.echo(f"run {folder.path}")
     stage(folder, uri)
     report_run(folder.path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import GifImagePlugin, Image
 
-from ganlib.pictures import animate, curves, grid, png, to_image
+from ganlib.pictures import animate, curves, grid, png, sheet, to_image
 
 Series = dict[str, dict[str, list[tuple[int, float]]]]
 
@@ -92,3 +92,18 @@ def test_curves_are_a_png_with_a_panel_for_each_title(tmp_path: Path) -> None:
             assert series == {} or len(np.unique(np.asarray(picture.convert("L")))) > 10
     assert heights == [286, 572, 286]  # 2.6 inches a panel at 110 dots an inch
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_a_sheet_holds_each_picture_below_its_title(tmp_path: Path) -> None:
+    colours = {"1 epoch": (250, 0, 0), "5 epochs": (0, 250, 0), "10 epochs": (0, 0, 250), "20 epochs": (9, 9, 9)}
+    for title, colour in colours.items():
+        Image.new("RGB", (50, 40), colour).save(tmp_path / f"{title}.png")
+    sheet({title: tmp_path / f"{title}.png" for title in colours}, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as whole:
+        # Three across and two down; cells are 8 wider and 32 higher than a picture, which begins at (4, 28) of its own.
+        assert whole.size == (3 * 58, 2 * 72)
+        pixels = whole.load()
+        for position, colour in enumerate(colours.values()):
+            x, y = position % 3 * 58 + 4, position // 3 * 72 + 28
+            assert pixels[x, y] == pixels[x + 49, y + 39] == colour
+            assert pixels[x + 50, y] == (255, 255, 255)

@@ -16,7 +16,7 @@ from ganlib.networks.base import ImageShape
 from ganlib.networks.mlp import MLPDiscriminator
 from ganlib.theory.densities import BOTTOM, bulk, distance_to_optimum, js_divergence, optimal_discriminator, value
 from ganlib.theory.figure import draw
-from ganlib.theory.line import Line, even_latents, even_points, look, pushed_density, train_to_optimality
+from ganlib.theory.line import Line, even_latents, look, pushed_density, train_to_optimality
 from ganlib.theory.run import watch
 from pipelines.shipped import find_recipe
 
@@ -74,9 +74,9 @@ def test_the_divergence_of_the_same_is_0_and_of_strangers_is_log_2() -> None:
     assert js_divergence(one, two, LINE.dx) == pytest.approx(math.log(2) / 3, rel=1e-12)
 
 
-@pytest.mark.parametrize(("mean", "sigma"), [(0.0, 1.0), (0.5, 1.0), (0.0, 0.5), (2.0, 0.7)])
+@pytest.mark.parametrize(("mean", "sigma"), [(0.0, 1.0), (0.5, 1.0), (0.0, 0.8), (1.5, 1.0)])
 def test_the_value_at_the_best_discriminator_is_that_of_the_divergence(mean: float, sigma: float) -> None:
-    """V(D*, G) = -log 4 + 2 JS(p_data || p_g) (theorem 1), at least -log 4 whatever G is; and any other D is worse."""
+    """V(D*, G) = -log 4 + 2 JS(p_data || p_g) (theorem 1), at least -log 4 whatever G is; any other D is worse."""
     x, dx = LINE.x, LINE.dx
     p, q = normal(x, 0, 1), normal(x, mean, sigma)
     best = optimal_discriminator(p, q)
@@ -118,31 +118,21 @@ def test_what_flies_off_the_line_is_in_its_last_cells() -> None:
     assert found[[0, -1]] == pytest.approx([1 / (1 + math.exp(0.8))] * 2, abs=1e-4)
 
 
-def test_points_without_chance_are_quantiles() -> None:
-    truth = mixture()
-    points = even_points(truth, Line.around(truth), 1_000)
-    share = [0.6 * _phi((x + 1) / 0.35) + 0.4 * _phi((x - 1.5) / 0.25) for x in points]
-    np.testing.assert_allclose(share, (np.arange(1_000) + 0.5) / 1_000, atol=2e-4)
+def test_latents_without_chance() -> None:
     assert even_latents(4).tolist() == [-0.75, -0.25, 0.25, 0.75]
-
-
-def _phi(x: float) -> float:
-    return (1 + math.erf(x / math.sqrt(2))) / 2
 
 
 @pytest.mark.slow
 def test_a_discriminator_trained_to_optimality_is_the_best() -> None:
     """|D - D*| < 0.02 on the bulk, (p_data + p_g) / 2 above 0.02 of its largest, for a G whose density is known."""
     truth, generator = mixture(), Logistic(0.5)
-    line = Line.around(truth)
+    line = Line(-6.0, 6.0, 1_200)
     torch.manual_seed(0)
-    discriminator = MLPDiscriminator(ImageShape(1, 1, 1), (64, 64), 1, 0.0, 0.0, "fan-in")
-    real = torch.from_numpy(even_points(truth, line, 2_048)).float().view(-1, 1, 1, 1)
-    fake = generator(torch.from_numpy(even_latents(2_048)).view(-1, 1)).float()
-    train_to_optimality(discriminator, real, fake)
+    discriminator = MLPDiscriminator(ImageShape(1, 1, 1), (64, 64, 64), 1, 0.0, 0.0, "fan-in")
+    p_data, p_g = truth.density(line.x), generator.density(line.x)
+    train_to_optimality(discriminator, p_data, p_g, line)
     with torch.no_grad():
         d = torch.sigmoid(discriminator(torch.from_numpy(line.x).float().view(-1, 1, 1, 1)).double()).numpy()
-    p_data, p_g = truth.density(line.x), generator.density(line.x)
     best = p_data / (p_data + p_g)
     where = (p_data + p_g) > 0.02 * (p_data + p_g).max()
     assert np.ptp(best[where]) > 0.5  # there is something to learn

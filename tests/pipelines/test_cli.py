@@ -203,6 +203,21 @@ def test_runs_are_compared_by_metric_and_parameter(home, capsys, sqlite_tracking
     assert "0.001" in out
 
 
+def test_a_finished_run_is_lengthened(home, tmp_path, sqlite_tracking_uri, capsys):
+    """SYSTEMS.md A5: each start goes on with the newest run."""
+    longer = tmp_path / "home"
+    shutil.copytree(home, longer)
+    epoch = len(Dataset.open(the_run(longer).facts().dataset_path).split("train"))
+    words = ["--home", longer, "--tracking", sqlite_tracking_uri]
+    assert "--resume" in refused(capsys, "train", "digits", *SMALL, "--add-epochs", 1, *words)
+    assert gan("train", "digits", *SMALL, "--resume", "--add-epochs", 0.5, *words) == 0
+    run = the_run(longer)
+    # Batches of 64 until the new length is reached.
+    images = -(-(640 + round(0.5 * epoch)) // run.recipe().train.batch) * run.recipe().train.batch
+    assert run.last_checkpoint().name == f"checkpoint-{images:012d}"
+    assert (run.pictures / "samples-000000000640.png").is_file()
+
+
 @pytest.mark.slow
 def test_killed_at_random_and_resumed_a_run_ends_with_the_same_weights(tmp_path, sqlite_tracking_uri):
     """SIGKILL of the whole command, in one process, at moments of its life; then again until it is done."""

@@ -1,0 +1,221 @@
+"""Every shipped recipe on tiny data: it trains, is interrupted and goes on, samples; alone and on two workers.
+
+Widths and batches are shrunk for time, as far as a recipe's networks have any; all else is as shipped.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cache
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ganlib.data import Dataset, Preparation, Reading, open_source, prepare_dataset
+from ganlib.inputs import inputs_of
+from ganlib.recipe import Recipe
+from ganlib.sampling import load_sampler
+from ganlib.training.trainer import Tick, Trainer
+
+from .conftest import assert_equal, tiny_recipe
+
+SHIPPED = {path.stem: path for path in sorted((Path(__file__).parents[2] / "pipelines" / "recipes").glob("*.yaml"))}
+STEPS = 20
+BATCH = 6
+SMALLER = {"width": 8, "widest": 16, "group_size": 4, "blocks": 1}
+"""What the fields of networks become where they are more."""
+
+# Rounding alone parts the gradients of two workers from those of one; divided by their own size they would all count.
+_STEADY = "optim.*.eps=1e-3"
+TOGETHER = {
+    # Under L1 a pixel's gradient changes its sign where rounding takes the pixel past its target.
+    "mnist-encoder": [_STEADY, "method.reconstruction.kind=l2"],
+    "wgan": [],
+    "wgan-gp": [_STEADY],
+    "avatars": [_STEADY, "train.precision=fp32"],
+    "leave-out": ["train.steps={adaptive: leave-out, margin: 0.001}", _STEADY],
+    "until-risen": ["train.steps={generator: 4, adaptive: until-risen, margin: 0.001}", _STEADY],
+}
+"""What two workers run, and with what overrides: of the shipped recipes, or of the tests' own."""
+WORKERS = 2
+
+
+def smaller(recipe: Recipe, steps: int = STEPS) -> Recipe:
+    """The recipe at `BATCH` images a step for `steps` discriminator steps, of which ten are a tick."""
+    overrides = [f"train.batch={BATCH}", f"train.images={BATCH * steps}", f"train.tick={BATCH * steps // 2}"]
+    for name, value in recipe.flat().items():
+        field = name.rpartition(".")[2]
+        if name.startswith("method.") and isinstance(value, int) and value > SMALLER.get(field, value):
+            overrides.append(f"{name}={SMALLER[field]}")
+        elif name.startswith("method.") and field == "widths":
+            overrides.append(f"{name}={[min(width, 32) for width in value]}")
+    if recipe.data.classes:
+        overrides.append("data.classes=10")  # the digits' own
+    return recipe.with_overrides(*overrides)
+
+
+@cache
+def data(into: Path, shape: tuple[int, int, int], source: str | None) -> Dataset:
+    """Digits in that shape; points are drawn from the recipe's own density."""
+    height, width, channels = shape
+    if height == 1:
+        opened = open_source(source, Reading(count=400))
+        return prepare_dataset(opened, Preparation(size=8), into, "points")
+    assert height == width
+    # Resizing all 1,797 of them to the largest sizes would take longer than the trainings.
+    preparation = Preparation(size=height, channels=1 if channels == 1 else 3, test_share=0.1)
+    return prepare_dataset(open_source("digits"), preparation, into, f"digits{height}x{channels}")
+
+
+def dataset_of(recipe: Recipe, into: Path) -> Dataset:
+    source = recipe.data.source if recipe.data.points else None
+    return data(into, tuple(recipe.image), source)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recipes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_recipe_trains_is_resumed_and_samples(name: str, folder: Path, tmp_path: Path) -> None:
+    recipe = smaller(Recipe.load(SHIPPED[name]))
+    dataset = dataset_of(recipe, folder)
+    whole = Trainer(recipe, dataset)
+    before = whole.snapshot()
+    ticks: list[Tick] = []
+    for tick in whole.run():
+        ticks.append(tick)
+        if len(ticks) == 1:
+            taken = whole.snapshot()
+    assert len(ticks) == 2
+    rounds = whole.progress.discriminator_steps // recipe.train.steps.discriminator
+    assert (whole.progress.discriminator_steps, whole.progress.rounds) == (STEPS, rounds)
+    for tick in ticks:
+        assert {"loss/discriminator", "loss/generator", "d_real", "d_fake"} <= tick.metrics.keys()
+    # Both sides have learned something, in all of their weights that have a gradient.
+    for stem in ("generator", "discriminator"):
+        moved = [not torch.equal(x, taken.tensors[stem][n]) for n, x in before.tensors[stem].items() if x.dim() > 1]
+        assert sum(moved) > len(moved) / 2, stem
+
+    checkpoint = taken.write(tmp_path / "checkpoint")
+    resumed = Trainer(Recipe.load(checkpoint / "recipe.yaml"), dataset, resume=checkpoint)
+    (rest,) = resumed.run()
+    assert_equal(resumed.snapshot(), whole.snapshot())
+    assert rest.metrics == ticks[1].metrics
+
+    images = whole.sample(5, seed=3).numpy()
+    assert images.shape == (5, *recipe.image)
+    assert images.dtype == (np.float32 if recipe.data.points else np.uint8)
+    inputs = inputs_of(dataset, 5, 3) if recipe.method.needs_inputs else None
+    sampler = load_sampler(whole.snapshot().write(tmp_path / "last"))
+    np.testing.assert_array_equal(sampler.sample(5, seed=3, inputs=inputs), images)
+
+
+def together_recipe(name: str, scratch: Path) -> Recipe:
+    if name in SHIPPED:
+        return smaller(Recipe.load(SHIPPED[name], TOGETHER[name]), steps=10).with_overrides("train.batch=5", "train.tick=5")
+    return tiny_recipe(scratch, *TOGETHER[name], "train.batch=7", "train.images=70", "train.tick=7")
+
+
+def metrics_of(recipe: Recipe, dataset: Dataset) -> dict[str, Tensor]:
+    """The metrics, float64 [ticks]; nan in a tick that has none of that name."""
+    ticks = list(Trainer(recipe, dataset).run())
+    names = {name for tick in ticks for name in tick.metrics}
+    missing = float("nan")
+    return {
+        name: torch.tensor([tick.metrics.get(name, missing) for tick in ticks], dtype=torch.float64) for name in names
+    }
+
+
+def work(rank: int, folder: Path, datasets: dict[str, Path]) -> None:
+    """The body of one worker process."""
+    torch.set_num_threads(1)
+    meet = f"file://{folder}/meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=WORKERS, timeout=timedelta(seconds=300))
+    for name, dataset in datasets.items():
+        scratch = folder / f"worker-{rank}"
+        scratch.mkdir(exist_ok=True)
+        save_file(metrics_of(together_recipe(name, scratch), Dataset.open(dataset)), folder / f"{name}-{rank}")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def together(folder: Path, tmp_path_factory: pytest.TempPathFactory, forkserver: ForkServerContext) -> Path:
+    """The folder in which two processes, that ran together, have left what they found."""
+    found = tmp_path_factory.mktemp("together")
+    datasets = {name: dataset_of(together_recipe(name, found), folder).path for name in TOGETHER}
+    processes.start_processes(work, (found, datasets), WORKERS, start_method=forkserver.get_start_method())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TOGETHER)
+def test_two_workers_have_the_losses_of_one(name: str, together: Path, folder: Path, tmp_path: Path) -> None:
+    recipe = together_recipe(name, tmp_path)
+    alone = metrics_of(recipe, dataset_of(recipe, folder))
+    first, second = (load_file(together / f"{name}-{rank}") for rank in range(WORKERS))
+    assert first.keys() == second.keys() == alone.keys()
+    for metric, values in alone.items():
+        torch.testing.assert_close(first[metric], second[metric], rtol=0, atol=0, equal_nan=True, msg=metric)
+        scale = values.nan_to_num().abs().max().clamp(min=1).item()
+        torch.testing.assert_close(first[metric], values, rtol=0, atol=3e-4 * scale, equal_nan=True)
+    if name == "leave-out":
+        taken = alone["left_out/discriminator"]
+        assert 0 < taken.mean() < 1
+    if name == "until-risen":
+        assert 1 < alone["steps/generator"].mean() < 4
+
+
+FAITHFUL: dict[str, dict[str, Any]] = {
+    "gan-mlp": {"method.objective": "non-saturating", "method.latent.dim": 100},
+    "mnist-large": {
+        "train.batch": 256, "train.epochs": 50, "optim.generator.lr": 1e-4, "optim.discriminator.lr": 1e-4,
+        "optim.generator.betas": [0.9, 0.999], "method.latent.dim": 100, "train.sample_every": 60_000,
+        "train.checkpoint_every": 15 * 60_000,
+    },
+    "mnist-small": {"train.epochs": 30, "optim.generator.lr": 1e-4, "optim.discriminator.lr": 1e-4, "method.latent.dim": 100},
+    "dcgan-64": {
+        "train.batch": 128, "optim.generator.lr": 2e-4, "optim.discriminator.lr": 2e-4, "data.size": 64,
+        "optim.generator.betas": [0.5, 0.999], "optim.discriminator.betas": [0.5, 0.999], "method.generator.width": 64,
+        "method.discriminator.width": 64, "method.latent.dim": 100, "train.sample_every": 500 * 128,
+    },
+    "avatars-48": {
+        "train.batch": 64, "optim.generator.lr": 2e-4, "optim.discriminator.lr": 2e-4, "data.size": 48,
+        "optim.generator.betas": [0.5, 0.999], "method.latent.distribution": "uniform", "method.latent.dim": 100,
+        "train.steps.discriminator": 1, "train.steps.generator": 2, "train.steps.noise": "shared", "train.epochs": 60,
+    },
+    "wgan": {
+        "train.batch": 64, "train.steps.discriminator": 5, "train.steps.generator": 1, "optim.generator.lr": 5e-5,
+        "optim.discriminator.lr": 5e-5, "optim.generator.kind": "rmsprop", "optim.discriminator.kind": "rmsprop",
+        "method.objective": "wasserstein", "method.penalty.kind": "clip", "method.penalty.bound": 0.01,
+    },
+    "wgan-gp": {
+        "train.steps.discriminator": 5, "train.steps.generator": 1, "optim.generator.lr": 1e-4,
+        "optim.discriminator.lr": 1e-4, "optim.generator.betas": [0, 0.9], "optim.discriminator.betas": [0, 0.9],
+        "method.objective": "wasserstein", "method.penalty.kind": "gradient-penalty", "method.penalty.weight": 10,
+        "method.penalty.every": 1, "method.discriminator.norm": "layer",
+    },
+    "mnist-encoder": {
+        "train.batch": 256, "train.epochs": 50, "optim.generator.lr": 1e-4, "optim.discriminator.lr": 1e-4,
+        "method.encoder.widths": [32, 64], "method.encoder.features": 128, "method.generator.kind": "mnist-large",
+        "method.discriminator.kind": "mnist-large",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAITHFUL)
+def test_a_faithful_recipe_has_its_authors_values(name: str) -> None:
+    """Those of SYSTEMS.md, family A, typed from there."""
+    flat = Recipe.load(SHIPPED[name]).flat()
+    assert {field: flat[field] for field in FAITHFUL[name]} == FAITHFUL[name]
+    assert flat["optim.ema_half_life"] == 0
