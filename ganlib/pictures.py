@@ -45,12 +45,13 @@ def scatter(points: np.ndarray, data: np.ndarray) -> Image.Image:
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if made.shape[1] == 1:
-        bins = np.linspace(low[0] - margin[0], high[0] + margin[0], 100)
-        for values, style in ((real, {"color": "0.8"}), (made, {"histtype": "step", "color": "tab:green"})):
-            axes.hist(values[:, 0], bins, density=True, **style)
+        bins = np.linspace(low[0] - margin[0], high[0] + margin[0], 100).tolist()
+        # Shares, not a density, which no histogram has that all points have missed.
+        axes.hist(real[:, 0], bins, weights=np.full(len(real), 1 / len(real)), color="0.8")
+        axes.hist(made[:, 0], bins, weights=np.full(len(made), 1 / len(made)), color="tab:green", histtype="step")
     else:
-        axes.scatter(*real.T, s=4, color="0.8", linewidths=0)
-        axes.scatter(*made.T, s=4, color="tab:green", linewidths=0, alpha=0.6)
+        axes.scatter(real[:, 0], real[:, 1], s=4, color="0.8", linewidths=0)
+        axes.scatter(made[:, 0], made[:, 1], s=4, color="tab:green", linewidths=0, alpha=0.6)
         axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     canvas.draw()

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ganlib.data import Dataset
+from ganlib.evaluation.classes import class_distances
 from ganlib.evaluation.evaluate import evaluate
+from ganlib.evaluation.extractors import extractor_for
 from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.files import write_atomically
 from ganlib.sampling import load_sampler
@@ -37,6 +39,8 @@ def evaluate_checkpoint(
             metrics = evaluate(made, dataset, count, config.seed, progress=progress) | made.metrics(count, config.seed)
         else:
             metrics = evaluate(sampler, dataset, config.samples, config.seed, progress=progress)
+        if "label" in sampler.recipe.method.needs:
+            metrics |= class_distances(sampler, dataset, extractor_for(dataset), config.samples, config.seed)
         file = run.evaluation_file(checkpoint)
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, json.dumps(metrics, indent=2))

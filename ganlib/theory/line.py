@@ -32,7 +32,7 @@ class Line:
     @property
     def x(self) -> Values:
         """float64 [cells], the centres."""
-        return self.low + self.dx * (np.arange(self.cells) + 0.5)
+        return self.low + self.dx * (np.arange(self.cells, dtype=np.float64) + 0.5)
 
     @classmethod
     def around(cls, truth: GaussianMixture, sigmas: float = 8.0) -> Line:

@@ -8,9 +8,12 @@ from ganlib.data.dataset import Dataset
 from ganlib.data.sources.gaussians import GaussianMixture
 from ganlib.errors import UserError
 from ganlib.losses import OBJECTIVES
+from ganlib.methods.noise_to_image import LatentConfig, NoiseToImageConfig
 from ganlib.recipe import Recipe
 from ganlib.theory.line import Line, Look, look
 from ganlib.training.trainer import Trainer
+
+UNIFORM = LatentConfig(dim=1, distribution="uniform")
 
 
 def watch(recipe: Recipe, dataset: Dataset, truth: GaussianMixture, line: Line) -> Iterator[tuple[int, Look]]:
@@ -20,9 +23,9 @@ def watch(recipe: Recipe, dataset: Dataset, truth: GaussianMixture, line: Line) 
     that is not of one z, evenly spread, or whose D does not estimate p_data / (p_data + p_g).
     """
     method = recipe.method
-    if recipe.data.points != 1 or (method.latent.dim, method.latent.distribution) != (1, "uniform"):
+    if not isinstance(method, NoiseToImageConfig) or recipe.data.points != 1 or method.latent != UNIFORM:
         raise UserError(
-            "the theory is drawn for points on a line from one uniform z: data.points=1 method.latent.dim=1"
+            "the theory is drawn for points on a line, made from one uniform z (data.points, method.latent)"
         )
     objective = OBJECTIVES[method.objective]
     if not objective.probability:

@@ -21,7 +21,10 @@ BLOCK = 256
 
 def sample(
     run: Annotated[str, typer.Argument(help="A run's name or folder, or a checkpoint's folder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of single PNG files, or a .png file for one grid.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder of single PNG files, or a .png file for one grid (points: .npy)."),
+    ],
     count: Annotated[
         int | None, typer.Option("--count", "-n", min=1, max=1_000_000, help="Images to make; 64 by default.")
     ] = None,
@@ -82,6 +85,9 @@ def _from_noise(sampler: Sampler, count: int, seed: int, classes: list[int] | No
         asked = None if classes is None else [classes[i % len(classes)] for i in range(first, first + size)]
         return sampler.sample(size, seed, first, asked)
 
+    if sampler.recipe.data.points:
+        _write_points(out, block(0, count))
+        return
     if out.suffix == ".png":
         _write_grid(out, block(0, count))
         return
@@ -137,6 +143,21 @@ def _write(folder: Path, names: list[str], images: np.ndarray) -> None:
 
     for name, image in zip(names, images, strict=True):
         write_atomically(folder / f"{name}.png", png(to_image(image)))
+
+
+def _write_points(path: Path, points: np.ndarray) -> None:
+    """float32 [n, 1, d, 1] as a NumPy file of [n, d]."""
+    import io
+
+    import numpy as np
+
+    from ganlib.files import write_atomically
+
+    if path.suffix != ".npy":
+        raise UserError(f"this generator makes points and no pictures: give a .npy file for {path} (--out)")
+    buffer = io.BytesIO()
+    np.save(buffer, points[:, 0, :, 0])
+    write_atomically(path, buffer.getvalue())
 
 
 def _write_grid(path: Path, images: np.ndarray, columns: int | None = None) -> None:

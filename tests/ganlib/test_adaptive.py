@@ -24,7 +24,7 @@ BATCH = 16
 
 
 class Scripted(NoiseToImage):
-    """Its readings are those of the script, whatever the networks say: [(D(x), D(G(z)))], and [D(G(z))] of G's steps."""
+    """Its readings are the script's, whatever the networks say: D(x) and D(G(z)) of D's steps, D(G(z)) of G's."""
 
     def __init__(self, config: NoiseToImageConfig, data: DataShape):
         super().__init__(config, data)
@@ -109,7 +109,10 @@ def test_a_side_left_out_keeps_its_weights(digits16: Dataset, tmp_path: Path) ->
     fresh = Trainer(trainer.recipe, digits16).method
     for name, weight in trainer.method.discriminator.state_dict().items():
         assert torch.equal(weight, fresh.discriminator.state_dict()[name])
-    assert any(not torch.equal(x, y) for x, y in zip(trainer.method.generator.parameters(), fresh.generator.parameters()))
+    assert any(
+        not torch.equal(x, y)
+        for x, y in zip(trainer.method.generator.parameters(), fresh.generator.parameters(), strict=True)
+    )
     # Its optimizer has no state yet, and a checkpoint says so.
     folder = trainer.snapshot().write(tmp_path / "checkpoint")
     plain = trainer.recipe.with_overrides()
@@ -145,7 +148,9 @@ def test_stepping_that_is_not_adaptive_reads_nothing(digits16: Dataset, tmp_path
     assert not any(name.startswith(("left_out", "steps")) for name in tick.metrics)
 
 
-@pytest.mark.parametrize("steps", ["{adaptive: leave-out, margin: 0.02}", "{generator: 4, adaptive: until-risen, margin: 0.001}"])
+@pytest.mark.parametrize(
+    "steps", ["{adaptive: leave-out, margin: 0.02}", "{generator: 4, adaptive: until-risen, margin: 0.001}"]
+)
 def test_an_adaptive_run_resumed_is_the_uninterrupted_one(steps: str, digits16: Dataset, tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, f"train.steps={steps}", "train.images=320", "train.tick=160")
     whole = Trainer(recipe, digits16)

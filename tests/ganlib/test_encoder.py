@@ -187,7 +187,7 @@ def test_what_it_cannot_make_is_refused(sampler: Sampler, digits16: Dataset, tmp
     with pytest.raises(UserError, match="knows no classes"):
         sampler.sample(2, inputs=inputs, labels=[1, 2])
     for wrong in (inputs[:1], inputs[:, :8], inputs.astype(np.float32)):
-        with pytest.raises(UserError, match="the inputs are .* have to be uint8 2x16x16x1"):
+        with pytest.raises(UserError, match=r"the inputs are .* have to be uint8 2x16x16x1"):
             sampler.sample(2, inputs=wrong)
     noise = Trainer(tiny_recipe(tmp_path), digits16)
     with pytest.raises(UserError, match="the generator of tiny makes images from noise"):
@@ -224,7 +224,9 @@ class SpyConfig(EncoderConfig):
 @pytest.mark.parametrize("noise", ["shared", "fresh"])
 def test_fakes_are_made_from_the_batch_that_they_are_judged_with(noise: str, digits16: Dataset) -> None:
     """Also where several discriminator steps of a round, each with a batch of its own, share their noise."""
-    recipe = tiny(f"train.steps={{discriminator: 3, generator: 2, noise: {noise}}}", "train.images=192", "train.tick=192")
+    recipe = tiny(
+        f"train.steps={{discriminator: 3, generator: 2, noise: {noise}}}", "train.images=192", "train.tick=192"
+    )
     recipe = recipe.model_copy(update={"method": SpyConfig.model_validate(recipe.method.model_dump())})
     trainer = Trainer(recipe, digits16)
     list(trainer.run())

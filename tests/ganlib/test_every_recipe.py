@@ -29,7 +29,7 @@ from .conftest import assert_equal, tiny_recipe
 
 SHIPPED = {path.stem: path for path in sorted((Path(__file__).parents[2] / "pipelines" / "recipes").glob("*.yaml"))}
 STEPS = 20
-BATCH = 6
+BATCH = 4
 SMALLER = {"width": 8, "widest": 16, "group_size": 4, "blocks": 1}
 """What the fields of networks become where they are more."""
 
@@ -123,7 +123,9 @@ def test_a_recipe_trains_is_resumed_and_samples(name: str, folder: Path, tmp_pat
 
 def together_recipe(name: str, scratch: Path) -> Recipe:
     if name in SHIPPED:
-        return smaller(Recipe.load(SHIPPED[name], TOGETHER[name]), steps=10).with_overrides("train.batch=5", "train.tick=5")
+        return smaller(Recipe.load(SHIPPED[name], TOGETHER[name]), steps=10).with_overrides(
+            "train.batch=5", "train.tick=5"
+        )
     return tiny_recipe(scratch, *TOGETHER[name], "train.batch=7", "train.images=70", "train.tick=7")
 
 
@@ -183,7 +185,9 @@ FAITHFUL: dict[str, dict[str, Any]] = {
         "optim.generator.betas": [0.9, 0.999], "method.latent.dim": 100, "train.sample_every": 60_000,
         "train.checkpoint_every": 15 * 60_000,
     },
-    "mnist-small": {"train.epochs": 30, "optim.generator.lr": 1e-4, "optim.discriminator.lr": 1e-4, "method.latent.dim": 100},
+    "mnist-small": {
+        "train.epochs": 30, "optim.generator.lr": 1e-4, "optim.discriminator.lr": 1e-4, "method.latent.dim": 100,
+    },
     "dcgan-64": {
         "train.batch": 128, "optim.generator.lr": 2e-4, "optim.discriminator.lr": 2e-4, "data.size": 64,
         "optim.generator.betas": [0.5, 0.999], "optim.discriminator.betas": [0.5, 0.999], "method.generator.width": 64,

@@ -10,6 +10,7 @@ from ganlib.data.reading import Reading
 from ganlib.data.sources.gaussians import GaussianMixture, known_truth
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.points import assign, mode_metrics, point_distance, truth_high_quality
+from ganlib.pictures import scatter
 
 PLANE = GaussianMixture(means=((0.0, 0.0), (10.0, 0.0)), sigmas=(1.0, 0.1), weights=(0.75, 0.25))
 """A wide mode and a narrow one."""
@@ -111,3 +112,16 @@ def ring_truth() -> GaussianMixture:
     truth = known_truth("gaussian-ring")
     assert truth is not None
     return truth
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_the_cloud_is_drawn_in_the_window_of_the_data(dimensions: int) -> None:
+    """Points far from the data change nothing in the picture, but for those that are no longer there."""
+    data = np.random.default_rng(2).random((50, 1, dimensions, 1), np.float32)
+    empty = np.asarray(scatter(np.full((5, 1, dimensions, 1), 100, np.float32), data))
+    middle = np.asarray(scatter(np.full((5, 1, dimensions, 1), 0.5, np.float32), data))
+    assert empty.shape == middle.shape
+    assert empty.dtype == np.uint8
+    green = (middle[..., 1] > 100) & (middle[..., 0] < 90) & (middle[..., 2] < 90)
+    assert green.any()
+    assert not ((empty[..., 1] > 100) & (empty[..., 0] < 90) & (empty[..., 2] < 90)).any()

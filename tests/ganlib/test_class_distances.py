@@ -1,0 +1,42 @@
+"""Distances class by class, against each class's own, computed by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ganlib.data import Dataset
+from ganlib.evaluation.classes import class_distances
+from ganlib.evaluation.extractors import RandomExtractor
+from ganlib.networks.base import ImageShape
+
+
+class Shuffled:
+    """Test images as samples, sample i of class i mod 10, over and over."""
+
+    def __init__(self, dataset: Dataset):
+        split = dataset.split("test")
+        images = split.take(np.arange(len(split)))
+        self.by_class = [images[np.asarray(split.labels) == label] for label in range(10)]
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+        chosen = [(i % 10, i // 10) for i in range(first, first + count)]
+        return np.stack([self.by_class[label][turn % len(self.by_class[label])] for label, turn in chosen])
+
+
+def test_each_class_is_compared_with_its_own(digits16: Dataset) -> None:
+    extractor, samples, count = RandomExtractor(ImageShape(*digits16.image_shape)), Shuffled(digits16), 1200
+    found = class_distances(samples, digits16, extractor, count, 0)
+    assert len(found) == 11
+    train = digits16.split("train")
+    labels = np.asarray(train.labels)
+    made = samples.sample(count)
+    for label in (0, 7):
+        real = extractor.features(train.take(np.flatnonzero(labels == label)))[0]
+        fake = extractor.features(made[np.arange(count) % 10 == label])[0]
+        # ||m1 - m2||^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), the root's trace by the eigenvalues of the product.
+        first, second = np.cov(real.T), np.cov(fake.T)
+        root = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0)).sum()
+        expected = ((real.mean(0) - fake.mean(0)) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * root
+        assert found[f"fid_class/random/{label}"] == pytest.approx(expected, rel=1e-4)
+    assert found["fid_class/random"] == pytest.approx(np.mean([found[f"fid_class/random/{k}"] for k in range(10)]))

@@ -1,0 +1,156 @@
+"""`gan sample`: grids and folders, of noise, of classes, and of a person's own images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from ganlib.methods.base import SampleRequest
+from ganlib.recipe import Recipe
+from ganlib.sampling import load_sampler
+from ganlib.training.checkpoint import Progress, Snapshot
+from pipelines.cli import main
+
+RECIPE = """
+name: tiny
+data: {size: 16, channels: 1, classes: 10}
+method:
+  generator: {kind: convnet, width: 4, widest: 8}
+  discriminator: {kind: convnet, width: 4, widest: 8}
+  latent: {dim: 6}
+optim: {generator: {kind: adam, lr: 1.0e-3}, discriminator: {kind: adam, lr: 1.0e-3}}
+train: {batch: 16, images: 640}
+"""
+ENCODER = "method={kind: encoder, encoder: {widths: [4]}, generator: {kind: convnet}, discriminator: {kind: convnet}}"
+
+
+def checkpoint(folder: Path, *overrides: str) -> Path:
+    """A checkpoint of first weights."""
+    recipe = Recipe.parse(yaml.safe_load(RECIPE), overrides)
+    method = recipe.method.build(recipe.shape)
+    snapshot = Snapshot.take(recipe, Progress(), "none", method.generator, None, method.discriminator, {}, {})
+    return snapshot.write(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints by the names "noise", "classes" and "encoder", and a folder "pictures" of three."""
+    folder = tmp_path_factory.mktemp("sample")
+    checkpoint(folder / "noise")
+    checkpoint(folder / "classes", "method.condition={kind: embedding, dim: 4}")
+    checkpoint(folder / "encoder", ENCODER)
+    (folder / "pictures").mkdir()
+    dice = np.random.default_rng(0)
+    for name in ("one", "two", "three"):
+        pixels = dice.integers(0, 256, (16, 16), np.uint8)
+        Image.fromarray(pixels).save(folder / "pictures" / f"{name}.png")
+    return folder
+
+
+def gan(*words: object) -> int:
+    before, sys.argv = sys.argv, ["gan", *map(str, words)]
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def images(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
+
+
+def test_images_of_noise_are_the_samplers(folder: Path, tmp_path: Path) -> None:
+    assert gan("sample", folder / "noise", "-o", tmp_path / "out", "-n", 3, "--seed", 5) == 0
+    made, expected = images(tmp_path / "out"), load_sampler(folder / "noise").sample(3, 5)
+    assert list(made) == [f"sample-{i:06d}.png" for i in range(3)]
+    np.testing.assert_array_equal(np.stack(list(made.values())), expected[..., 0])
+    assert gan("sample", folder / "noise", "-o", tmp_path / "grid.png") == 0
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == ((8 * 18 + 2) * 4,) * 2  # 64 by default
+
+
+def test_classes_are_drawn_as_they_are_named(folder: Path, tmp_path: Path) -> None:
+    sampler = load_sampler(folder / "classes")
+    assert gan("sample", folder / "classes", "-o", tmp_path / "out", "--labels", "3,3,7") == 0
+    expected = sampler.sample(3, labels=[3, 3, 7])
+    np.testing.assert_array_equal(np.stack(list(images(tmp_path / "out").values())), expected[..., 0])
+    assert not np.array_equal(expected[1], sampler.sample(3, labels=[3, 4, 7])[1])
+    # More than a block of images, the classes in turn.
+    assert gan("sample", folder / "classes", "-o", tmp_path / "many", "--labels", "9,0", "-n", 258) == 0
+    turns = sampler.method.sample(sampler.generator, SampleRequest(258, labels=(9, 0) * 129)).numpy()
+    np.testing.assert_array_equal(np.stack(list(images(tmp_path / "many").values())), turns[..., 0])
+
+
+def test_a_persons_images_are_made_again_and_gone_between(folder: Path, tmp_path: Path) -> None:
+    sampler, pictures = load_sampler(folder / "encoder"), images(folder / "pictures")
+    inputs = np.stack([pictures[f"{name}.png"] for name in ("one", "three", "two")])[..., None]
+    assert gan("sample", folder / "encoder", "--input", folder / "pictures", "-o", tmp_path / "out") == 0
+    made = images(tmp_path / "out")
+    assert list(made) == ["0000-one.png", "0001-three.png", "0002-two.png"]
+    expected = sampler.sample(3, inputs=inputs)
+    np.testing.assert_array_equal(np.stack(list(made.values())), expected[..., 0])
+    words = ("--input", folder / "pictures", "--interpolate", 2)
+    assert gan("sample", folder / "encoder", *words, "-o", tmp_path / "line") == 0
+    line = images(tmp_path / "line")
+    between = sampler.sample(3, inputs=inputs, interpolate=2)
+    assert list(line) == [
+        "0000-one-000.png", "0000-one-001.png", "0000-one-002.png",
+        "0001-three-000.png", "0001-three-001.png", "0001-three-002.png", "0002-two-000.png",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(np.stack(list(line.values())), between[..., 0])
+    # A grid: each input before what is made of it.
+    assert gan("sample", folder / "encoder", "--input", folder / "pictures", "-o", tmp_path / "grid.png") == 0
+    grid = np.asarray(Image.open(tmp_path / "grid.png"))[::4, ::4]
+    cells = [grid[2:18, 2 + 18 * i : 18 + 18 * i] for i in range(6)]
+    np.testing.assert_array_equal(cells[0], inputs[0, :, :, 0])
+    np.testing.assert_array_equal(cells[5], expected[2, :, :, 0])
+    # A row from an input to the next: itself, made again, two between, the next made again, the next itself.
+    assert gan("sample", folder / "encoder", *words, "-o", tmp_path / "rows.png") == 0
+    rows = np.asarray(Image.open(tmp_path / "rows.png"))[::4, ::4]
+    assert rows.shape == (2 * 18 + 2, 6 * 18 + 2)
+    np.testing.assert_array_equal(rows[20:36, 2:18], inputs[1, :, :, 0])
+    np.testing.assert_array_equal(rows[20:36, 38:54], between[4, :, :, 0])
+    np.testing.assert_array_equal(rows[20:36, 92:108], inputs[2, :, :, 0])
+
+
+def test_points_are_numbers_in_a_file(folder: Path, tmp_path: Path) -> None:
+    mlp = "{kind: mlp, widths: [8]}"
+    networks = (f"method.generator={mlp}", f"method.discriminator={mlp}")
+    checkpoint(tmp_path / "points", "data.points=2", *networks)
+    assert gan("sample", tmp_path / "points", "-o", tmp_path / "out.npy", "-n", 300) == 0
+    expected = load_sampler(tmp_path / "points").sample(300)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected[:, 0, :, 0])
+    assert expected.shape == (300, 1, 2, 1)
+    assert gan("sample", tmp_path / "points", "-o", tmp_path / "out.png") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["encoder"], "this generator makes images from images; give some with --input"),
+        (["encoder", "--input", "missing.png"], "the image missing.png cannot be read: No such file"),
+        (["encoder", "--input", "x", "-n", "3"], "--input says how many images there are and of what"),
+        (["noise", "--input", "{folder}/pictures"], "the generator of tiny makes images from noise"),
+        (["noise", "--labels", "1"], "this generator knows no classes; leave the labels out"),
+        (["noise", "--interpolate", "3"], "--interpolate goes between images; give some with --input"),
+        (["classes", "--labels", "1,cat"], "--labels is '1,cat': give classes by number, separated by commas"),
+        (["classes", "--labels", "1,10"], "give one label from 0 to 9 for each of the 2 images"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_one_line(
+    words: list[str], said: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *rest = (word.format(folder=folder) for word in words)
+    assert gan("sample", folder / name, *rest, "-o", tmp_path / "out.png") == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
+    assert not (tmp_path / "out.png").exists()
