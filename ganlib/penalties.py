@@ -8,6 +8,7 @@ so that over `every` steps they weigh what they would.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -47,6 +48,17 @@ class GradientPenalty(_Penalty):
     """
 
     every: int = Field(1, ge=1)
+    fall_from: float = Field(0.5, ge=0, lt=1)
+    fall_to: float = Field(1.0, ge=0, le=1)
+
+    def strength(self, done: float) -> float:
+        """The share of its weight that the penalty has when the share `done` of the run is over.
+
+        1 up to `fall_from`, then by half a cosine down to `fall_to` at the end: what keeps an early game stable holds
+        a late one, of smaller steps, back (R3GAN anneals its gamma so; Huang et al. 2024, appendix).
+        """
+        late = max(done - self.fall_from, 0) / (1 - self.fall_from)
+        return self.fall_to + (1 - self.fall_to) * (1 + math.cos(math.pi * late)) / 2
 
     def due(self, step: int) -> bool:
         """Whether the discriminator's step of this number, from 0, takes the penalty."""

@@ -233,7 +233,7 @@ def _assign(values: dict[str, Any], path: list[str], value: Any) -> dict[str, An
         if not rest:
             changed[key] = value
             # The other fields of a part belong to the kind that it was: `penalty.kind=none` leaves gamma behind.
-            if key == "kind" and values.get("kind") != value:
+            if key == "kind" and values.get("kind", value) != value:
                 changed = {"kind": value}
         else:
             below = values.get(key)

@@ -39,7 +39,7 @@ class Outcome:
     run: RunFolder
     checkpoint: Path
     metrics: dict[str, float]
-    published: Published
+    published: Published | None
 
 
 def run_chain(recipe: Recipe, request: DatasetRequest, tracking_uri: str, say: Callable[[str], None]) -> Outcome:
@@ -114,7 +114,11 @@ class Chain:
         metrics: dict[str, float] = self._stage("evaluate", self._judged(run, dataset), work)["metrics"]
         return metrics
 
-    def publish(self, run: RunFolder, run_id: str, dataset: Dataset, metrics: dict[str, float]) -> Published:
+    def publish(self, run: RunFolder, run_id: str, dataset: Dataset, metrics: dict[str, float]) -> Published | None:
+        """The registered model; None for what the model's signature has no words for (images in, points out)."""
+        if self.recipe.method.needs_inputs or self.recipe.data.points:
+            self.say("publish: left out, the served model makes images from noise alone")
+            return None
         metric = next(name for name in metrics if name.startswith("fid/"))
 
         def work() -> Record:

@@ -113,6 +113,8 @@ class NoiseToImageConfig(MethodConfig):
         self.discriminator.check(data.image)
         OBJECTIVES[self.objective].check(self.smoothing)
         self.penalty.check(self.objective)
+        if self.spectral_norm and not self.discriminator.takes_spectral_norm:
+            raise ValueError(f"network {self.discriminator.kind!r} takes no spectral norm; its weights begin at zero")
         if not isinstance(self.condition, Unconditional):
             dim = self.condition.dim if isinstance(self.condition, ByEmbedding) else 0
             check_conditioning(self.generator, self.condition.kind, dim)
@@ -176,7 +178,7 @@ class NoiseToImage(Method):
             # .forward, not __call__: a compiled module cannot be differentiated twice.
             judge = self._judge_with(batch.labels, self.discriminator.forward)
             terms = penalty.terms(judge, real_images, fake_images, self.draws.uniform)
-            loss = loss + penalty.weighted(terms)
+            loss = loss + penalty.strength(self.draws.done) * penalty.weighted(terms)
             parts |= {f"penalty/{name}": term for name, term in terms.items()}
         if isinstance(self.config.augment, AdaptiveAugment):
             parts["augment/probability"] = self.probability

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import data, samples
+from pipelines.cli import data, samples, theory
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -40,6 +40,7 @@ app = typer.Typer(
 
 app.add_typer(data.app, name="data")
 app.command("prepare")(data.prepare)
+app.command("theory")(theory.theory)
 
 
 @app.callback()
@@ -242,8 +243,9 @@ def report_chain(outcome: Outcome, home: Home, uri: str) -> None:
     """The end of `gan run`: metrics, pictures, the model, and how to open MLflow."""
     typer.echo("")
     report_run(outcome.run.path)
-    champion = ", champion" if outcome.published.champion else ""
-    typer.echo(f"model      {outcome.published.model_uri}{champion}")
+    if outcome.published is not None:
+        champion = ", champion" if outcome.published.champion else ""
+        typer.echo(f"model      {outcome.published.model_uri}{champion}")
     where = f"gan ui --home {home.path}" if uri.startswith("sqlite") else uri
     typer.echo(f"MLflow     {where}")
 

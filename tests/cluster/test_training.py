@@ -73,6 +73,7 @@ def chain(cluster: None, home: Home, tracking_uri: str) -> RunFolder:
     said: list[str] = []
     outcome = run_chain(find_recipe(RECIPE, OVERRIDES), request(home), tracking_uri, said.append)
     assert said[0] == "prepare ..."
+    assert outcome.published is not None
     assert outcome.published.champion
     return outcome.run
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ganlib.losses import OBJECTIVES
 from ganlib.networks.layers import BatchNorm
-from ganlib.penalties import ClipConfig, GradientPenalty, Judge, NoPenalty, Penalty, zero_centred_penalty
+from ganlib.penalties import ClipConfig, GradientPenalty, Judge, NoPenalty, Penalty, R1Config, zero_centred_penalty
 from ganlib.training.world import World, sum_gradients
 
 ROWS = 7  # of which one of two workers has 3 and the other 4
@@ -400,3 +400,11 @@ def test_two_workers_have_the_gradients_of_one(tmp_path: Path, forkserver: ForkS
         largest = tensor.abs().max()
         error = (first[name] - tensor).abs().max() / largest if largest > 0 else first[name].abs().max()
         assert error < (1e-4 if "norm True" in name else 1e-12), name
+
+
+def test_a_penalty_falls_by_half_a_cosine() -> None:
+    penalty = R1Config(kind="r1", gamma=2, fall_from=0.5, fall_to=0.2)
+    # By hand: half way down at the middle of the fall, and at a third of it (60 degrees) a quarter of the way.
+    for done, expected in ((0, 1), (0.3, 1), (0.5, 1), (0.75, 0.6), (0.5 + 1 / 6, 0.8), (1, 0.2)):
+        assert penalty.strength(done) == pytest.approx(expected)
+    assert R1Config(kind="r1").strength(0.9) == 1

@@ -6,7 +6,9 @@ import pytest
 import torch
 import yaml
 
+from ganlib.data.batches import Batch
 from ganlib.errors import UserError
+from ganlib.methods.noise_to_image import LatentConfig
 from ganlib.networks.dcgan import DCGANGeneratorConfig
 from ganlib.networks.mlp import MLPGeneratorConfig
 from ganlib.penalties import R1Config
@@ -54,8 +56,10 @@ def test_a_shipped_recipe_loads_builds_and_is_called_as_its_file(path: Path) -> 
     assert recipe.about
     with torch.device("meta"):
         method = recipe.method.build(recipe.shape)
-        latents = torch.empty(2, recipe.method.latent.dim)
-        assert method.generator(latents).shape == (2, recipe.data.channels, recipe.data.size, recipe.data.size)
+        images = torch.empty(2, recipe.image.channels, recipe.image.height, recipe.image.width)
+        dim = getattr(recipe.method, "latent", LatentConfig(dim=1)).dim
+        batch = Batch(images, labels=torch.zeros(2, dtype=torch.int64))
+        assert method.generate(batch, torch.empty(2, dim)).shape == images.shape
 
 
 def test_there_are_shipped_recipes() -> None:

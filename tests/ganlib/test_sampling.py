@@ -98,7 +98,7 @@ def test_latents_of_samples_have_the_recipes_distribution(distribution: str, tmp
             return torch.zeros(len(latents), 1, 16, 16)
 
     recorder = Recorder()
-    images = recipe.method.build(recipe.image).sample(recorder, SampleRequest(448, seed=1))
+    images = recipe.method.build(recipe.shape).sample(recorder, SampleRequest(448, seed=1))
     assert images.unique().tolist() == [128]
     latents = torch.cat(recorder.seen).double()
     assert latents.shape == (448, 50)  # seven whole blocks of 64

@@ -57,7 +57,7 @@ def write_checkpoint(folder: Path, seed: int) -> Path:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        method, average = recipe.method.build(recipe.image), recipe.method.build(recipe.image).generator
+        method, average = recipe.method.build(recipe.shape), recipe.method.build(recipe.shape).generator
     progress = Progress(images=100, rounds=25)
     snapshot = Snapshot.take(recipe, progress, DATASET, method.generator, average, method.discriminator, {})
     return snapshot.write(folder)
