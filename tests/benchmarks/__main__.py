@@ -1,7 +1,8 @@
 """Runs benchmarks in turn, each in a process of its own, and prints all their targets in one table at the end.
 
-python -m tests.benchmarks           the short ones: batches, training_step, orchestration (some ten minutes)
+python -m tests.benchmarks           the short ones: all but these two (a quarter of an hour)
 python -m tests.benchmarks mnist     quality for time on MNIST (twice eight minutes of training, and judging)
+python -m tests.benchmarks modes     every objective on rings and grids of Gaussians
 
 The exit status is 1 where a benchmark broke; a target that was missed is said in the table.
 """
@@ -18,11 +19,13 @@ from tests.benchmarks.report import Target, read_targets, show_targets
 
 MODULES = {
     "batches": "tests.benchmarks.batches",
+    "preparation": "tests.benchmarks.preparation",
+    "modes": "tests.benchmarks.modes",
     "training_step": "tests.benchmarks.training_step",
     "orchestration": "tests.benchmarks.orchestration",
     "mnist": "tests.benchmarks.mnist_quality",
 }
-SHORT = ("batches", "training_step", "orchestration")
+SHORT = ("batches", "preparation", "training_step", "orchestration")
 
 
 def main() -> None:
