@@ -49,15 +49,16 @@ class DiffAugment(Config):
         return images
 
 
-def adapt(p: float, sign_mean: float, target: float, images: int, speed_images: int) -> float:
-    """p after `images` more: up where D overfits, down where it does not, at a rate from 0 to 1 in `speed_images`.
+def adapt(p: Tensor, signs: Tensor, target: float, speed_images: int) -> Tensor:
+    """p, a scalar in [0, 1], after some images more: up where D overfits, down where it does not, by their number.
 
-    sign_mean: r_t = E[sign(D(real))] in [-1, 1], D's logits, over those images (Karras et al. 2020, eq. 1): 0 where D
-    does not know its training images, 1 where it knows them all. Their target is 0.6 and their speed 500,000 images.
-    Returns p in [0, 1].
+    speed_images: how many take it from 0 to 1. signs: [2], the sum of sign(D(real)), D's logits, over those images, and
+    how many they are. Their ratio is r_t = E[sign(D(real))] (Karras et al. 2020, eq. 1): 0 where D does not know its
+    training images, 1 where it knows them all. Their target is 0.6, their speed 500,000. Nothing waits for the device.
     """
-    direction = (sign_mean > target) - (sign_mean < target)
-    return min(max(p + direction * images / speed_images, 0.0), 1.0)
+    total, images = signs.double()
+    direction = (total / images - target).sign()
+    return (p + direction * images / speed_images).clamp(0, 1)
 
 
 def _change_colour(images: Tensor, chances: Tensor, done: Tensor) -> Tensor:

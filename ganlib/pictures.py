@@ -30,6 +30,11 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
+def side_by_side(inputs: np.ndarray, made: np.ndarray) -> Image.Image:
+    """uint8 [n, H, W, C] twice -> a grid of pairs, four a row: each input, and what is made of it to its right."""
+    return grid(np.stack([inputs, made], 1).reshape(-1, *inputs.shape[1:]), 2 * min(len(inputs), 4))
+
+
 def scatter(points: np.ndarray, data: np.ndarray) -> Image.Image:
     """float32 [n, 1, d, 1] points before `data` [m, 1, d, 1]: bars for d = 1, else dots of the first two numbers.
 

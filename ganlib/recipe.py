@@ -205,6 +205,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def override_fields(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A copy of nested `values` with the fields changed that `overrides` name."""
+    if isinstance(values.get("method"), dict):  # its kind may go unsaid, and is this one then
+        values = {**values, "method": {"kind": "noise-to-image", **values["method"]}}
     # Kinds first: the other fields of a part belong to its kind, in whatever order they were typed.
     for override in sorted(overrides, key=lambda word: not word.partition("=")[0].endswith(".kind")):
         values = override_field(values, override)
@@ -233,7 +235,7 @@ def _assign(values: dict[str, Any], path: list[str], value: Any) -> dict[str, An
         if not rest:
             changed[key] = value
             # The other fields of a part belong to the kind that it was: `penalty.kind=none` leaves gamma behind.
-            if key == "kind" and values.get("kind", value) != value:
+            if key == "kind" and values.get("kind") != value:
                 changed = {"kind": value}
         else:
             below = values.get(key)

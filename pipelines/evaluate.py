@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ganlib.data import Dataset
-from ganlib.evaluation.classes import class_distances
+from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import extractor_for
 from ganlib.evaluation.reconstruction import Reconstructions
+from ganlib.evaluation.samples import Samples
 from ganlib.files import write_atomically
 from ganlib.sampling import load_sampler
 from pipelines.journal import Journal
@@ -38,9 +39,11 @@ def evaluate_checkpoint(
             count = min(config.samples, made.count)
             metrics = evaluate(made, dataset, count, config.seed, progress=progress) | made.metrics(count, config.seed)
         else:
-            metrics = evaluate(sampler, dataset, config.samples, config.seed, progress=progress)
-        if "label" in sampler.recipe.method.needs:
-            metrics |= class_distances(sampler, dataset, extractor_for(dataset), config.samples, config.seed)
+            told = "label" in sampler.recipe.method.needs
+            samples: Samples = InProportion(sampler, dataset) if told else sampler
+            metrics = evaluate(samples, dataset, config.samples, config.seed, progress=progress)
+            if told and not sampler.recipe.data.points:
+                metrics |= class_distances(sampler, dataset, extractor_for(dataset), config.samples, config.seed)
         file = run.evaluation_file(checkpoint)
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, json.dumps(metrics, indent=2))

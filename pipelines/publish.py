@@ -124,7 +124,9 @@ def _log_model(
             artifacts={"checkpoint": str(generator)},
             code_paths=[str(Path(ganlib.__file__).parent)],
             signature=ModelSignature(
-                inputs=Schema([ColSpec("long", "count"), ColSpec("long", "seed")]),
+                inputs=Schema(
+                    [ColSpec("long", "count"), ColSpec("long", "seed"), ColSpec("long", "label", required=False)]
+                ),
                 outputs=Schema([ColSpec("string", "image"), ColSpec("long", "seed"), ColSpec("long", "index")]),
             ),
             input_example=pd.DataFrame({"count": [4], "seed": [0]}),

@@ -24,7 +24,8 @@ from ray.train.collective import broadcast_from_rank_zero
 from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
-from ganlib.pictures import grid, png, scatter
+from ganlib.inputs import inputs_of
+from ganlib.pictures import grid, png, scatter, side_by_side
 from ganlib.training.checkpoint import Snapshot, checkpoint_name, newest_checkpoint
 from ganlib.training.trainer import Tick, Trainer
 from ganlib.training.world import World
@@ -214,8 +215,8 @@ def record(tick: Tick, trainer: Trainer, run: RunFolder, journal: Journal) -> No
 
 
 def draw_samples(trainer: Trainer, run: RunFolder, journal: Journal) -> None:
-    """The grid from the run's fixed noise, or the cloud where samples are points, as a picture stamped with the images
-    seen."""
+    """A picture stamped with the images seen: the grid from the run's fixed noise, the cloud where samples are points,
+    or, of a generator that makes images from images, test images, each with what is made of it to its right."""
     images = trainer.progress.images
     path = run.pictures / f"samples-{images:012d}.png"
     path.parent.mkdir(exist_ok=True)
@@ -223,6 +224,8 @@ def draw_samples(trainer: Trainer, run: RunFolder, journal: Journal) -> None:
         data = trainer.dataset.split("train")
         shown = data.take(np.arange(min(len(data), CLOUD)))
         picture = scatter(trainer.sample(CLOUD).numpy(), shown)
+    elif trainer.recipe.method.needs_inputs:
+        picture = side_by_side(inputs_of(trainer.dataset, GRID // 2), trainer.sample(GRID // 2).numpy())
     else:
         picture = grid(trainer.sample(GRID).numpy())
     write_atomically(path, png(picture))

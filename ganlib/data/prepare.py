@@ -23,7 +23,7 @@ from ganlib.data.shard_writer import ShardOutcome, ShardWriter, SourceError, out
 from ganlib.data.shards import ShardReader
 from ganlib.data.sources.base import SPLITS, Source, SplitName
 from ganlib.data.staging import Staging
-from ganlib.data.storage import Location
+from ganlib.data.storage import Location, one_line
 from ganlib.errors import UserError
 from ganlib.files import canonical_digest
 
@@ -53,8 +53,8 @@ def prepare_dataset(
     already, prepared from elsewhere, that dataset is the answer.
 
     Raises UserError for a source that cannot be read, more bad records than `preparation.max_bad` allows, or no
-    training images, and then nothing is left behind. Where it is cut off otherwise, or the disk is full (a UserError
-    too), what is whole stays in `into / ".staging-..."`, for the next time to go on with.
+    training images, and then nothing is left behind. Where it is cut off otherwise, the disk is full, or a store cannot
+    be reached (UserErrors too), what is whole stays in `into / ".staging-..."`, for the next time to go on with.
     """
     if not name or name.startswith(".") or "/" in name or not name.isprintable():
         raise UserError(f"a dataset cannot be called {name!r}; choose a name without slashes, not beginning with a dot")
@@ -167,7 +167,7 @@ def _write(
 def _check_bad(writer: ShardWriter, bad: list[tuple[str, str]]) -> None:
     share, total = writer.preparation.max_bad, len(writer.source.names) + len(writer.source.faults)
     if len(bad) > share * total:
-        some = [f"{_one_line(record)} ({_one_line(reason)})" for record, reason in bad[:3]]
+        some = [f"{one_line(record)} ({one_line(reason)})" for record, reason in bad[:3]]
         some += ["..."] * (len(bad) > 3)
         raise SourceError(
             f"{writer.source.name}: {len(bad)} of {total} records cannot be used, max_bad allows a share of {share:g}: "
@@ -257,7 +257,3 @@ def _sums(outcomes: list[ShardOutcome], counts: list[list[int] | None]) -> dict[
         split: np.sum([values for at, values in there if at == split] or [[0] * width], axis=0).tolist()
         for split in SPLITS
     }
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -22,7 +22,7 @@ from ganlib.data.plan import ShardTask, rows_of
 from ganlib.data.preparation import Preparation
 from ganlib.data.shards import serialise
 from ganlib.data.sources.base import BadRecordError, Record, Source
-from ganlib.data.storage import Location
+from ganlib.data.storage import Location, StoreError
 from ganlib.errors import UserError
 
 # What a thread takes at once: few enough that the threads end together.
@@ -75,6 +75,8 @@ class ShardWriter:
         """Writes the shard and, after it, its outcome beside it. Raises UserError; SourceError is one."""
         try:
             rows, skipped, sizes = self._read(task)
+        except StoreError:  # the source may be read again later, and what is written is good
+            raise
         except UserError as error:
             raise SourceError(str(error)) from error
         outcome = write_shard(self.staging, self.layout, task, rows, skipped, sizes)

@@ -22,6 +22,10 @@ from ganlib.files import write_atomically
 _STORES = ("s3", "gs")
 
 
+class StoreError(UserError):
+    """What holds the files, or the way to it, failed: no file is to blame, and to go on later may help."""
+
+
 class FileEntry(NamedTuple):
     """What a listing says of a file or folder; `name` is relative to what was listed, its parts joined by "/".
 
@@ -40,7 +44,8 @@ class Location:
     """A file or folder, there or not. Made by `Location.of`; picklable, and means the same in another process.
 
     Credentials are those of the process that uses it, found as the store's own tools find them (AWS_ACCESS_KEY_ID, the
-    machine's role, ...). Every method raises UserError, with one line, where the disk or the store refuses.
+    machine's role, ...). Every method raises UserError, with one line, where the disk or the store refuses; StoreError
+    where it is a store, unless what is asked for is not there.
 
     scheme: "file", "s3" or "gs". path: absolute, or "bucket/key". options: of the store's client, sorted.
     """
@@ -151,7 +156,7 @@ class Location:
             if self.scheme == "file":
                 return Path(self.path).read_bytes()
             with self._store().open_input_file(self.path) as file:
-                return bytes(file.read_at(file.size(), 0))
+                return read_whole(file, file.size(), 0)
 
     def write(self, content: bytes | pa.Buffer) -> None:
         """Make it a file of this content: a reader sees the old one or the new, never half. Parent folders are made."""
@@ -191,18 +196,27 @@ class Location:
         except FileNotFoundError as error:
             raise UserError(f"cannot {doing} {one_line(str(self))}: it does not exist") from error
         except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a name that no path can have
-            raise UserError(f"cannot {doing} {one_line(str(self))}: {_reason(error)}{self._advice()}") from error
+            text = f"cannot {doing} {one_line(str(self))}: {_reason(error)}"
+            if self.scheme == "file":
+                raise UserError(text) from error
+            advice = "check that the store can be reached, the bucket's name and region, and the credentials"
+            raise StoreError(f"{text}; {advice}") from error
 
-    def _advice(self) -> str:
-        if self.scheme == "file":
-            return ""
-        return "; check that the store can be reached, the bucket's name and region, and the credentials"
+
+def read_whole(file: Any, count: int, offset: int) -> bytes:
+    """`count` bytes of a NativeFile in a store. Raises OSError for fewer: a broken connection must be no bad record."""
+    content = bytes(file.read_at(count, offset))
+    if len(content) < count:
+        raise OSError(f"the connection ended after {len(content):,} of {count:,} bytes")
+    return content
 
 
-def one_line(name: str) -> str:
-    """A name for people to read: line ends and the bytes that are not UTF-8 as backslash escapes."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+def one_line(text: str) -> str:
+    """A text for people to read: line ends, what steers a terminal, bytes that are not UTF-8 as backslash escapes."""
+    escapes = {c: c.encode("unicode_escape").decode() for c in set(text) if not c.isprintable()}
+    # A byte that is no UTF-8 stands in a name as a lone surrogate, U+DC80 to U+DCFF.
+    escapes |= {c: f"\\x{ord(c) - 0xDC00:02x}" for c in escapes if 0xDC80 <= ord(c) <= 0xDCFF}
+    return "".join(escapes.get(c, c) for c in text)
 
 
 def _absolute(path: str) -> str:

@@ -1,14 +1,40 @@
-"""Fréchet distances class by class, for a generator that is told the class (Miyato & Koyama 2018, section 4.1)."""
+"""Judging a generator that is told the class: as a whole, and class by class (Miyato & Koyama 2018, section 4.1)."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from ganlib.data.dataset import Dataset
+from ganlib.draws import stream_generator
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import Extractor
 from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
+from ganlib.sampling import Sampler
+
+
+class InProportion:
+    """Samples of a conditional generator for a distance to a whole dataset: classes as often as in its training split.
+
+    The labels are the split's own, in an order that is the seed's (past the last of them they come again), as the
+    literature draws them (Karras et al. 2020's evaluation among others): classes in turn would put every class at one
+    share, and a perfect generator of an uneven dataset would still be far from it.
+    """
+
+    def __init__(self, sampler: Sampler, dataset: Dataset):
+        self.sampler = sampler
+        self._labels = np.asarray(dataset.split("train").labels)
+
+    def labels(self, count: int, seed: int = 0, first: int = 0) -> list[int]:
+        """The classes of samples `first ... first + count`."""
+        order = torch.randperm(len(self._labels), generator=stream_generator("cpu", seed, "labels")).numpy()
+        return self._labels[order[np.arange(first, first + count) % len(order)]].tolist()
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
+        """uint8 [count, H, W, C] (points: float32)."""
+        return self.sampler.sample(count, seed, first, self.labels(count, seed, first))
 
 
 def class_distances(

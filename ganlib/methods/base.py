@@ -69,7 +69,7 @@ class Method(nn.Module):
         return {name: x for name, x in self.named_buffers() if not name.startswith(("generator.", "discriminator."))}
 
     def discriminator_stepped(self) -> None:
-        """Called after each discriminator step: what a method does to the weights (clipping), or learns from it."""
+        """Called after each discriminator step, for what a method does to the weights (clipping)."""
 
     def draw(self, draws: Draws, stream: str) -> Tensor:
         """What the generator starts from: float32 [n, ...], a function of (seed, stream, step)."""

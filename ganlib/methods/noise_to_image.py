@@ -132,7 +132,6 @@ class NoiseToImage(Method):
 
     probability: Tensor
     signs: Tensor
-    steps: Tensor
 
     def __init__(self, config: NoiseToImageConfig, data: DataShape):
         super().__init__()
@@ -156,10 +155,9 @@ class NoiseToImage(Method):
         # Where the layers treat each image by itself, real and fake go through D in one pass, which is faster.
         self._one_pass = judges_each_alone(self.discriminator)
         if isinstance(config.augment, AdaptiveAugment):
-            # The probability; since it was last moved: steps, and the sums of sign(D(x)) and of images.
+            # The probability; since it was last moved: the sum of sign(D(x)), and the images.
             self.register_buffer("probability", torch.tensor(config.augment.probability))
             self.register_buffer("signs", torch.zeros(2, dtype=torch.float64))
-            self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def draw(self, draws: Draws, stream: str) -> Tensor:
         return draws.latents(stream, self.config.latent.dim, self.config.latent.distribution)
@@ -180,26 +178,19 @@ class NoiseToImage(Method):
             terms = penalty.terms(judge, real_images, fake_images, self.draws.uniform)
             loss = loss + penalty.strength(self.draws.done) * penalty.weighted(terms)
             parts |= {f"penalty/{name}": term for name, term in terms.items()}
-        if isinstance(self.config.augment, AdaptiveAugment):
-            parts["augment/probability"] = self.probability
+        augment = self.config.augment
+        if isinstance(augment, AdaptiveAugment):
             signs = real.detach().sign().sum(dtype=torch.float64)
             self.signs += sum_over_workers(torch.stack([signs, torch.full_like(signs, len(real))]))
+            if (step + 1) % ADAPT_EVERY == 0:
+                self.probability.copy_(adapt(self.probability, self.signs, augment.target, augment.speed_images))
+                self.signs.zero_()
+            parts["augment/probability"] = self.probability
         return Loss(loss, {name: part.detach() for name, part in parts.items()})
 
     def discriminator_stepped(self) -> None:
         if isinstance(self.config.penalty, ClipConfig):
             self.config.penalty.apply(self.discriminator)
-        augment = self.config.augment
-        if isinstance(augment, AdaptiveAugment):
-            self.steps += 1
-            if self.steps.item() == ADAPT_EVERY:
-                signs, images = self.signs.tolist()
-                moved = adapt(
-                    self.probability.item(), signs / images, augment.target, round(images), augment.speed_images
-                )
-                self.probability.fill_(moved)
-                self.signs.zero_()
-                self.steps.zero_()
 
     def generator_loss(self, batch: Batch, fakes: Tensor) -> Loss:
         judge = self._judge_with(batch.labels, self.discriminator)
@@ -228,7 +219,12 @@ class NoiseToImage(Method):
         return torch.cat(images)
 
     def _labels(self, request: SampleRequest) -> Callable[[int], Tensor] | None:
-        """What gives the classes of a block by its first index: in turn where the request names none."""
+        """What gives the classes of a block by its first index: in turn where the request names none.
+
+        In turn, and not in the proportions of the training data, so that a short sheet shows every class, rare ones
+        too, and so that a generator needs nothing but its weights to draw it. Where proportions matter, in distances
+        to the training images as a whole, the evaluation names labels (`ganlib.evaluation.classes.InProportion`).
+        """
         if not self.conditional:
             if request.labels is not None:
                 raise UserError("this generator knows no classes; leave the labels out")

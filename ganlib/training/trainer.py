@@ -26,7 +26,7 @@ from ganlib.draws import Draws, stream_seed
 from ganlib.errors import UserError
 from ganlib.inputs import inputs_of
 from ganlib.methods.base import SampleRequest
-from ganlib.networks.layers import BatchNorm, bind_draws
+from ganlib.networks.layers import bind_draws
 from ganlib.recipe import Recipe
 from ganlib.training.checkpoint import Progress, Snapshot, State, read_checkpoint
 from ganlib.training.fit import require_fit
@@ -229,16 +229,17 @@ class Trainer:
 
     @torch.no_grad()
     def _judge_again(self, batch: Batch, latents: Tensor | None) -> Tensor:
-        """D(G(z)) on the round's last latents once more, after the generator's step; running statistics stay."""
+        """D(G(z)) on the round's last latents once more, after the generator's step. It leaves no trace.
+
+        What forwards change (running statistics, the vectors of spectral norm) is put back, so that how often a run is
+        looked at does not change what it learns.
+        """
         assert latents is not None
-        norms = [layer for layer in self.method.modules() if isinstance(layer, BatchNorm)]
-        momenta = [layer.momentum for layer in norms]
-        for layer in norms:
-            layer.momentum = 0.0
+        kept = [buffer.clone() for buffer in self.method.buffers()]
         with self._autocast():
             judged = self.method.generator_loss(batch, self.method.generate(batch, latents)).parts["d_fake"]
-        for layer, momentum in zip(norms, momenta, strict=True):
-            layer.momentum = momentum
+        for buffer, old in zip(self.method.buffers(), kept, strict=True):
+            buffer.copy_(old)
         return judged
 
     def _done(self) -> float:
@@ -279,8 +280,14 @@ class Trainer:
             state.load_into(self.average, "generator_ema", folder)
         self.generator.load_optimizer_state(state.optimizer("generator"))
         self.discriminator.load_optimizer_state(state.optimizer("discriminator"))
+        theirs = state.tensors.get("method", {})
         for name, buffer in self.method.own_state().items():
-            buffer.copy_(state.tensors["method"][name])
+            if name not in theirs:
+                raise UserError(
+                    f"checkpoint {folder} does not fit the recipe: it holds no {name}, which the recipe's method keeps "
+                    "from step to step; use the recipe.yaml beside the weights"
+                )
+            buffer.copy_(theirs[name])
 
 
 def _next_multiple(value: int, step: int) -> int:

@@ -112,10 +112,13 @@ def verify(name: NameArgument, store: StoreOption = None, home: HomeOption = DEF
 
 def describe_dataset(dataset: Dataset, whole: bool = False) -> None:
     """One line a fact of a dataset; `whole` says all that the manifest says."""
+    from ganlib.data.storage import one_line
+
     manifest = dataset.manifest
 
     def say(what: str, text: str) -> None:
-        typer.echo(f"{what:12s} {text}")
+        # Names and reasons are other people's: they may hold line ends, and what steers a terminal.
+        typer.echo(f"{what:12s} {one_line(text)}")
 
     say("dataset", str(dataset.location))
     say("images", ", ".join(f"{count:,} {split}" for split, count in manifest.counts.items()))

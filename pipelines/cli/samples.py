@@ -106,7 +106,9 @@ def _from_images(sampler: Sampler, source: Path, interpolate: int, out: Path) ->
     """
     import numpy as np
 
+    from ganlib.files import write_atomically
     from ganlib.inputs import read_inputs
+    from ganlib.pictures import png, side_by_side
 
     names, inputs = read_inputs(source, sampler.recipe.data.preparation)
     made = sampler.sample(len(inputs), inputs=inputs, interpolate=interpolate)
@@ -120,7 +122,7 @@ def _from_images(sampler: Sampler, source: Path, interpolate: int, out: Path) ->
             made,
         )
     elif not interpolate or len(inputs) == 1:
-        _write_grid(out, np.stack([inputs, made], 1).reshape(-1, *inputs.shape[1:]), 2 * min(len(inputs), 4))
+        write_atomically(out, png(side_by_side(inputs, made)))
     else:
         starts = range(0, len(made) - 1, interpolate + 1)
         rows = [

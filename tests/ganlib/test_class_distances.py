@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ganlib.data import Dataset
-from ganlib.evaluation.classes import class_distances
+from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.networks.base import ImageShape
 
@@ -22,6 +25,31 @@ class Shuffled:
     def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
         chosen = [(i % 10, i // 10) for i in range(first, first + count)]
         return np.stack([self.by_class[label][turn % len(self.by_class[label])] for label, turn in chosen])
+
+
+class Labels:
+    """Samples that are their labels: every pixel of an image."""
+
+    def sample(
+        self, count: int, seed: int = 0, first: int = 0, labels: Sequence[int] | None = None
+    ) -> NDArray[np.uint8]:
+        assert labels is not None
+        return np.full((count, 2, 2, 1), 0, np.uint8) + np.asarray(labels, np.uint8)[:, None, None, None]
+
+
+def test_a_whole_dataset_is_judged_by_its_own_proportions(digits16: Dataset) -> None:
+    labels = np.asarray(digits16.split("train").labels)
+    proportions = np.bincount(labels, minlength=10)
+    assert len(set(proportions.tolist())) > 1  # in turn they would be equal
+    samples = InProportion(Labels(), digits16)  # type: ignore[arg-type]
+    made = samples.sample(len(labels), 3)[:, 0, 0, 0]
+    np.testing.assert_array_equal(np.bincount(made, minlength=10), proportions)
+    # A sample's class is a function of the seed and its number, past the last of the labels too.
+    np.testing.assert_array_equal(samples.sample(100, 3, len(labels) - 50)[50:, 0, 0, 0], made[:50])
+    assert not np.array_equal(samples.sample(100, 4)[:, 0, 0, 0], made[:100])
+    # Mixed, not sorted: each of the first thousand counts about as often as among all.
+    part = np.bincount(made[:1000], minlength=10) / 1000
+    np.testing.assert_allclose(part, proportions / len(labels), atol=4 * np.sqrt(0.09 / 1000))
 
 
 def test_each_class_is_compared_with_its_own(digits16: Dataset) -> None:

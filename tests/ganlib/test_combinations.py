@@ -75,7 +75,7 @@ def parse(*overrides: str) -> Recipe:
             "'avatars' makes 48x48 images",
         ),
         (
-            [*POINTS, "method.kind=encoder", SMALL_MLP, "method.discriminator={kind: mlp, pieces: 1}"],
+            ["data.points=2", "method={kind: encoder, generator: {kind: mlp}, discriminator: {kind: mlp}}"],
             "leave nothing of 1x2 images",
         ),
     ],

@@ -302,7 +302,8 @@ def test_kinds_and_defaults() -> None:
     assert [penalty({"kind": kind}).every for kind in ("r1", "r2", "r1r2", "gradient-penalty", "dragan")] == [1] * 5
     assert read({"kind": "gradient-penalty"}).weight == 10
     assert (read({"kind": "dragan"}).weight, read({"kind": "dragan"}).c) == (10, 0.5)
-    assert read({"kind": "r1", "gamma": 0.5, "every": 8}).model_dump() == {"kind": "r1", "gamma": 0.5, "every": 8}
+    r1 = {"kind": "r1", "gamma": 0.5, "every": 8}
+    assert read(r1).model_dump() == {**r1, "fall_from": 0.5, "fall_to": 1.0}  # it does not fall
 
 
 @pytest.mark.parametrize(

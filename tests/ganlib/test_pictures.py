@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import GifImagePlugin, Image
 
-from ganlib.pictures import animate, curves, grid, png, sheet, to_image
+from ganlib.pictures import animate, curves, grid, png, sheet, side_by_side, to_image
 
 Series = dict[str, dict[str, list[tuple[int, float]]]]
 
@@ -38,6 +38,15 @@ def test_a_grid_has_the_columns_that_are_asked_for() -> None:
         assert picture.size == (width * 82 + 2, height * 66 + 2)  # 64 pixels are large enough as they are
         np.testing.assert_array_equal(np.asarray(picture)[2:66, 2:82], images[0])
     np.testing.assert_array_equal(np.asarray(grid(images, 2))[2 + 2 * 66 : 2 * 66 + 66, 84:164], images[5])
+
+
+def test_what_is_made_stands_to_the_right_of_its_input() -> None:
+    """Five pairs of 64x64, four a row: the second row has the fifth of them, and then nothing."""
+    inputs = np.zeros((5, 64, 64, 1), np.uint8) + np.arange(5, dtype=np.uint8)[:, None, None, None]
+    picture = np.asarray(side_by_side(inputs, inputs + 100))
+    assert picture.shape == (2 * 66 + 2, 8 * 66 + 2)
+    assert picture[10, 10::66].tolist() == [0, 100, 1, 101, 2, 102, 3, 103]
+    assert picture[76, 10::66].tolist() == [4, 104] + [255] * 6
 
 
 def test_a_png_holds_the_pixels() -> None:

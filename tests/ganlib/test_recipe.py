@@ -34,7 +34,8 @@ def test_a_recipe_written_and_read_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(recipe.dump())
     assert Recipe.load(path) == recipe
-    assert yaml.safe_load(path.read_text())["method"]["penalty"] == {"kind": "r1", "gamma": 0.3, "every": 8}
+    penalty = yaml.safe_load(path.read_text())["method"]["penalty"]
+    assert penalty == {"kind": "r1", "gamma": 0.3, "every": 8, "fall_from": 0.5, "fall_to": 1.0}
 
 
 def test_flat_names_every_field_by_its_path(recipe: Recipe) -> None:
@@ -204,3 +205,12 @@ def test_a_recipe_file_that_cannot_be_read(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(UserError, match="is not YAML"):
         Recipe.load(binary)
+
+
+def test_a_kind_that_goes_unsaid_is_not_changed_by_being_said() -> None:
+    assert parse("method.kind=noise-to-image") == parse()
+
+
+def test_the_order_of_overrides_is_their_kinds_first() -> None:
+    penalty = parse("method.penalty.gamma=2", "method.penalty.kind=r1").method.penalty
+    assert (penalty.kind, penalty.gamma) == ("r1", 2)

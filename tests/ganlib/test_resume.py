@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ganlib.data import Dataset
+from ganlib.errors import UserError
 from ganlib.recipe import Recipe
 from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint, read_checkpoint
 from ganlib.training.optimizers import RMSprop
@@ -30,7 +31,30 @@ RESUMED = {
         "optim.discriminator={kind: rmsprop, lr: 0.001}",
     ],
     "no average": ["optim.ema_half_life=0"],
-}
+    # The second tick ends within one of the windows of four steps after which the probability is moved.
+    "adaptive augmentation": [
+        "method.augment={kind: adaptive, probability: 0.5, speed_images: 4000}", "train.tick=432",
+    ],
+    "adaptive augmentation on dropout": [
+        DROPOUT, "method.augment={kind: adaptive, probability: 0.5}", "train.tick=432",
+    ],
+    "instance noise": ["method.instance_noise={sigma: 0.3, until: 0.7}", "method.augment={kind: fixed}"],
+    "spectral norm, told the class": [
+        "data.classes=10", "method.condition={kind: embedding, dim: 4}", "method.spectral_norm=true",
+        "method.objective=hinge",
+    ],
+    "told the class by batch norm": [
+        "data.classes=10", "method.condition={kind: batch-norm}", BATCH_NORM, "method.smoothing=0.1",
+    ],
+    "clipped": [
+        BATCH_NORM, "method.objective=wasserstein", "method.penalty={kind: clip, bound: 0.05}",
+        "train.steps={discriminator: 5, noise: fresh}", "optim.generator={kind: rmsprop, lr: 0.001}",
+        "optim.discriminator={kind: rmsprop, lr: 0.001}",
+    ],
+    "gradient penalty": ["method.objective=wasserstein", "method.penalty={kind: gradient-penalty, every: 3}"],
+    "DRAGAN that falls": ["method.penalty={kind: dragan, fall_from: 0.1, fall_to: 0}", "method.smoothing=0.1"],
+    "pairs under R1 and R2": ["method.objective=relativistic", "method.penalty={kind: r1r2, gamma: 0.2}"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("overrides", RESUMED.values(), ids=RESUMED.keys())
@@ -46,6 +70,12 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
         if len(ticks) == 2:
             taken = whole.snapshot()
     assert ("generator_ema" in taken.tensors) == (recipe.optim.ema_half_life > 0)
+    adaptive = recipe.flat()["method.augment.kind"] == "adaptive"
+    assert ("method" in taken.tensors) == adaptive
+    if adaptive:  # in the midst of a window: there is something to be remembered
+        kept = taken.tensors["method"]
+        assert 0 < kept["probability"] < 1
+        assert kept["signs"][1] == 2 * 48
     folder = taken.write(tmp_path / checkpoint_name(taken.progress.images))
     resumed = Trainer(Recipe.load(folder / "recipe.yaml"), digits16, resume=folder)
     assert_equal(resumed.snapshot(), taken)
@@ -62,6 +92,24 @@ def test_a_finished_run_resumed_has_nothing_left_to_do(digits16: Dataset, tmp_pa
     list(trainer.run())
     folder = trainer.snapshot().write(tmp_path / "done")
     assert list(Trainer(trainer.recipe, digits16, resume=folder).run()) == []
+
+
+def test_what_the_method_keeps_has_to_be_in_the_checkpoint(digits16: Dataset, tmp_path: Path) -> None:
+    folder = Trainer(tiny_recipe(tmp_path), digits16).snapshot().write(tmp_path / "plain")
+    adaptive = tiny_recipe(tmp_path, "method.augment={kind: adaptive}")
+    with pytest.raises(UserError, match="does not fit the recipe: it holds no probability"):
+        Trainer(adaptive, digits16, resume=folder)
+
+
+@pytest.mark.parametrize("overrides", [[BATCH_NORM], ["method.spectral_norm=true"]], ids=["batch norm", "spectral"])
+def test_how_often_a_run_is_looked_at_changes_nothing(overrides: list[str], digits16: Dataset, tmp_path: Path) -> None:
+    """At the end of each tick D judges once more: a forward that moves neither statistics nor singular vectors."""
+    found = []
+    for tick in (16, 160):
+        trainer = Trainer(tiny_recipe(tmp_path, *overrides, "train.images=160", f"train.tick={tick}"), digits16)
+        assert len(list(trainer.run())) == 160 // tick
+        found.append(trainer.snapshot())
+    assert_equal(*found)
 
 
 def test_optimizer_state_goes_to_the_device_of_the_weights() -> None:

@@ -36,16 +36,18 @@ DATASET = "0123456789abcdef" * 4
 OTHER_DATASET = "fedcba9876543210" * 4
 
 
-def write_checkpoint(folder: Path, seed: int) -> Path:
-    """A checkpoint of a tiny untrained method, 16x16x1."""
+def write_checkpoint(folder: Path, seed: int, classes: int = 0) -> Path:
+    """A checkpoint of a tiny untrained method, 16x16x1, that is told one of so many classes if there are any."""
+    condition = {"kind": "embedding", "dim": 8} if classes else {"kind": "none"}
     recipe = Recipe.parse(
         {
             "name": "tiny",
-            "data": {"size": 16, "channels": 1},
+            "data": {"size": 16, "channels": 1, "classes": classes},
             "method": {
                 "generator": {"kind": "convnet", "width": 4},
                 "discriminator": {"kind": "convnet", "width": 4},
                 "latent": {"dim": 8},
+                "condition": condition,
             },
             "optim": {
                 "generator": {"kind": "adam", "lr": 1e-3},
@@ -59,7 +61,7 @@ def write_checkpoint(folder: Path, seed: int) -> Path:
         torch.manual_seed(seed)
         method, average = recipe.method.build(recipe.shape), recipe.method.build(recipe.shape).generator
     progress = Progress(images=100, rounds=25)
-    snapshot = Snapshot.take(recipe, progress, DATASET, method.generator, average, method.discriminator, {})
+    snapshot = Snapshot.take(recipe, progress, DATASET, method.generator, average, method.discriminator, {}, {})
     return snapshot.write(folder)
 
 
@@ -129,7 +131,11 @@ def test_the_model_is_a_version_with_its_scores_and_an_output_of_its_run(
 
 def test_the_model_has_a_signature_and_an_example_that_fits_it(model: Any) -> None:
     inputs, outputs = model.metadata.signature.inputs, model.metadata.signature.outputs
-    assert [(column.name, column.type.name) for column in inputs] == [("count", "long"), ("seed", "long")]
+    assert [(column.name, column.type.name, column.required) for column in inputs] == [
+        ("count", "long", True),
+        ("seed", "long", True),
+        ("label", "long", False),
+    ]
     assert [(column.name, column.type.name) for column in outputs] == [
         ("image", "string"),
         ("seed", "long"),
@@ -185,6 +191,54 @@ def test_a_bad_request_is_answered_with_what_is_allowed(
     with pytest.raises(MlflowException, match=complaint) as caught:
         model.predict(request(*rows))
     assert caught.value.get_http_status_code() == 400
+
+
+@pytest.fixture(scope="module")
+def told_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("told") / "checkpoint-000000000100", seed=0, classes=3)
+
+
+@pytest.fixture(scope="module")
+def told_model(told_checkpoint: Path, store: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The published model of a generator that is told one of three classes."""
+    import mlflow
+
+    run = open_run(store, "tests", "told", {}, "told")
+    made = publish(told_checkpoint, "told", DATASET, {"fid/x": 1.0}, "fid/x", store, run)
+    version = mlflow_client(store).get_model_version(made.name, made.version)
+    folder = tmp_path_factory.mktemp("told-model")
+    files = mlflow.artifacts.download_artifacts(version.source, dst_path=str(folder), tracking_uri=store)
+    return mlflow.pyfunc.load_model(files)
+
+
+def test_a_row_may_name_the_class_of_its_images(told_model: Any, told_checkpoint: Path) -> None:
+    import pandas as pd
+
+    sampler = load_sampler(told_checkpoint)
+
+    def images(frame: pd.DataFrame) -> np.ndarray:
+        return np.stack([decoded(image) for image in told_model.predict(frame)["image"]])[..., None]
+
+    found = images(request((2, 5), (3, 6)).assign(label=[2, 0]))
+    expected = np.concatenate([sampler.sample(2, 5, labels=[2, 2]), sampler.sample(3, 6, labels=[0, 0, 0])])
+    np.testing.assert_array_equal(found, expected)
+    assert not np.array_equal(found[:2], images(request((2, 5)).assign(label=[1])))
+    # Nobody names one: in turn, and the image of a class is the one that is made where it is named.
+    np.testing.assert_array_equal(images(request((4, 5))), sampler.sample(4, 5, labels=[0, 1, 2, 0]))
+
+
+def test_a_label_that_does_not_fit_is_answered_with_what_is_allowed(model: Any, told_model: Any) -> None:
+    from mlflow.exceptions import MlflowException
+
+    for asked, labels, complaint in (
+        (told_model, [0, 3], "label is 3; it has to be 0 to 2"),
+        (told_model, [-1, 0], "label is -1; it has to be 0 to 2"),
+        (model, [0, 0], "this generator knows no classes; leave the label out"),
+        (told_model, [1.5, 0], "Incompatible input types for column label"),
+    ):
+        with pytest.raises(MlflowException, match=complaint) as caught:
+            asked.predict(request((1, 1), (1, 2)).assign(label=labels))
+        assert caught.value.get_http_status_code() == 400
 
 
 def test_a_request_of_other_columns_or_types_is_refused(model: Any) -> None:

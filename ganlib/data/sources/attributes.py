@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
@@ -82,7 +83,7 @@ class AttributesSource(FilesSource):
     def _header(self, table: str, lines: list[list[str]]) -> tuple[list[str], list[list[str]]]:
         """The attributes' names, and the rows after them."""
         place = self.tree.place(table)
-        if len(lines) > 1 and len(lines[0]) == 1 and lines[0][0].isdecimal():
+        if len(lines) > 1 and len(lines[0]) == 1 and re.fullmatch("[0-9]{1,18}", lines[0][0]):
             count, header, rows = int(lines[0][0]), lines[1], lines[2:]
             if len(rows) != count:
                 raise UserError(f"{place} says that it has {count} rows and has {len(rows)}; fetch it again")

@@ -17,7 +17,7 @@ from PIL import Image
 from ganlib.data.columns import Columns
 from ganlib.data.sources.base import SPLITS, Record, Source, SplitName
 from ganlib.data.sources.numbered import NumberedNames, read_once
-from ganlib.data.storage import FileEntry, Location
+from ganlib.data.storage import FileEntry, Location, StoreError
 from ganlib.errors import UserError
 from ganlib.files import canonical_digest
 
@@ -143,7 +143,8 @@ def read_idx(path: Path | Location, dimensions: int) -> NDArray[np.uint8]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{location} is a broken gzip file ({error}); fetch it again") from error
     except OSError as error:
-        raise UserError(f"cannot read {location}: {error.strerror or error}") from error
+        kind = UserError if location.local else StoreError
+        raise kind(f"cannot read {location}: {error.strerror or ' '.join(str(error).split())}") from error
 
 
 def _parse(path: Location, file: Any, most: int, dimensions: int) -> NDArray[np.uint8]:

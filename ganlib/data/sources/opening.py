@@ -19,7 +19,15 @@ _GAUSSIANS = ("gaussian-mixture-1d", "gaussian-ring", "gaussian-grid")
 # Read from no place of the person's; the words of all of these name a source without any.
 _PLACELESS = ("digits", "random-fields", *_GAUSSIANS)
 _WORDS = (*_PLACELESS, "mnist", "fashion-mnist", "cifar10", "celeba", "stacked-mnist", "placed-mnist")
-_WITH_CAPTIONS = ("captions", "parquet")
+# The options of reading that only some kinds have a use for.
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "first": ("pairs", "pair-folders"),
+    "attributes": ("attributes", "celeba"),
+    "image_column": ("captions", "parquet"),
+    "caption_column": ("captions", "parquet"),
+    "label_column": ("parquet",),
+    "domain_rule": ("captions", "parquet"),
+}
 _NONE_GIVEN = "no source is given; name a folder, an archive or a file, or 'digits' for the bundled ones"
 
 
@@ -51,8 +59,12 @@ def open_source(spec: str | Path | None, reading: Reading = Reading(), *, kind: 
         source = _by_recognition(Location.of(spec), reading)
     else:
         raise UserError(_NONE_GIVEN)
-    if reading.domain_rule and source.kind not in _WITH_CAPTIONS:
-        raise UserError(f"a domain rule draws domains from captions, and {source.name} ({source.kind}) has none")
+    for option, kinds in _READ_BY.items():
+        if getattr(reading, option) != getattr(Reading(), option) and source.kind not in kinds:
+            raise UserError(
+                f"{source.name} is read as {source.kind}, which has no use for {option} (that is for "
+                f"{' and '.join(kinds)}); leave it out, or say the kind"
+            )
     return source
 
 

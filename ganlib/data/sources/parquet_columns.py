@@ -78,7 +78,7 @@ def column_values(file: Location, column: str) -> Iterator[Any]:
     try:
         for batch in open_parquet(file).iter_batches(columns=[column], use_threads=False):
             yield from batch.column(0).to_pylist()
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise broken(file, error) from error
 
 
@@ -150,6 +150,6 @@ def _distinct(file: Location, column: str) -> set[int | str]:
     try:
         for batch in open_parquet(file).iter_batches(columns=[column], use_threads=False):
             found.update(unique(batch.column(0)).to_pylist())
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise broken(file, error) from error
     return found - {None}

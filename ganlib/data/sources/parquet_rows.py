@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ganlib.data.storage import Location
+from ganlib.data.sources.base import BadRecordError
+from ganlib.data.storage import Location, StoreError
 from ganlib.errors import UserError
 
 # A piece is as many rows as make some 4 MiB; a cursor keeps a few, for threads that read neighbouring rows.
@@ -34,7 +35,11 @@ def open_parquet(location: Location, metadata: Any = None) -> Any:
 
 
 def broken(location: Location, error: Exception) -> UserError:
-    return UserError(f"cannot read {location} as Parquet ({' '.join(str(error).split())}); fetch or write it again")
+    reason = " ".join(str(error).split())
+    if location.local is None and isinstance(error, OSError):
+        # The network's, or a page whose checksum is wrong: Arrow tells them apart by their texts alone.
+        return StoreError(f"cannot read {location} ({reason}); check that the store can be reached, or write it again")
+    return UserError(f"cannot read {location} as Parquet ({reason}); fetch or write it again")
 
 
 class RowReader:
@@ -50,13 +55,15 @@ class RowReader:
         self._cursors: list[_Cursor] = []  # the one used last stands last
 
     def row(self, file: int, row: int) -> dict[str, Any]:
-        """Row `row` of file number `file`: its columns as Python objects. Raises UserError."""
+        """Row `row` of file number `file`: its columns as Python objects. Raises BadRecordError, UserError."""
         try:
             while True:
                 cursor = self._choose(file, row)
                 with cursor.lock:
                     if cursor.can_read(row):  # else another thread has moved it on since
                         return cursor.read(row)
+        except UnicodeDecodeError as error:
+            raise BadRecordError("text that is not UTF-8") from error
         except (OSError, pa.ArrowException) as error:
             raise broken(self._files[file], error) from error
 

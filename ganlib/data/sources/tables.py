@@ -98,6 +98,10 @@ def _json_rows(text: str, name: str) -> Iterator[Row]:
             place = f"{name}, line {number}"
             try:
                 values = json.loads(line)
+                json.dumps(values, ensure_ascii=False).encode()
+            except UnicodeEncodeError:  # "\\ud800" alone is JSON, and half a character
+                yield Row(place, {}, "text that is no Unicode")
+                continue
             except (ValueError, RecursionError):
                 yield Row(place, {}, "no JSON")
                 continue

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+
 from ganlib.data.sources.base import BadRecordError
-from ganlib.data.storage import FileEntry, Location
+from ganlib.data.storage import FileEntry, Location, StoreError
 from ganlib.data.trees.base import FileTree, spelled_out
 from ganlib.errors import UserError
 
-_GONE = "it does not exist"
+# What one file may be to blame for; all else (no descriptors left, a network disk that went away) is no record's fault.
+_OF_THE_FILE = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ELOOP,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+}
 
 
 class FolderTree(FileTree):
@@ -30,9 +42,12 @@ class FolderTree(FileTree):
             return (self.location / self._raw.get(entry.name, entry.name)).read()
         except UserError as error:
             cause = error.__cause__
-            # On a disk the fault is the file's; in a store it may be the network's, and then no record is to blame.
-            if isinstance(cause, OSError) and (self.location.local or isinstance(cause, FileNotFoundError)):
-                raise BadRecordError(f"cannot be read: {cause.strerror if self.location.local else _GONE}") from error
+            if self.location.local and isinstance(cause, OSError):
+                if cause.errno in _OF_THE_FILE:
+                    raise BadRecordError(f"cannot be read: {cause.strerror}") from error
+                raise StoreError(str(error)) from error
+            if isinstance(cause, FileNotFoundError):
+                raise BadRecordError("cannot be read: it does not exist") from error
             raise
 
     def _stamp(self) -> object:

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from typing import Any, Protocol
 
-from ganlib.data.storage import Location
+from ganlib.data.storage import Location, StoreError, read_whole
 from ganlib.errors import UserError
 
 # A request to an object store costs as much as the transfer of about this many bytes.
@@ -74,10 +74,10 @@ class BlockHandle:
     def _fetch(self, count: int, offset: int) -> bytes:
         try:
             size = self._file.size()
-            return bytes(self._file.read_at(min(count, size - offset), offset)) if offset < size else b""
+            return read_whole(self._file, min(count, size - offset), offset) if offset < size else b""
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"cannot read {self._location}: {reason}; check that the store can be reached") from error
+            raise StoreError(f"cannot read {self._location}: {reason}; check that the store can be reached") from error
 
 
 class _Block:

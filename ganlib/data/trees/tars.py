@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from ganlib.data.sources.base import BadRecordError
-from ganlib.data.storage import FileEntry, Location, one_line
+from ganlib.data.storage import FileEntry, Location, StoreError, one_line
 from ganlib.data.trees.archives import ArchiveTree, common_folder, refuse_climbing
 from ganlib.data.trees.base import is_hidden, spelled_out
 from ganlib.data.trees.handles import DescriptorHandle, Handle, open_handle
@@ -134,4 +134,6 @@ def _target(name: str, members: dict[str, tarfile.TarInfo]) -> tarfile.TarInfo |
 
 def _broken(location: Location, error: Exception) -> UserError:
     place = one_line(str(location))
+    if location.local is None and isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+        return StoreError(f"cannot read {place}: {' '.join(str(error).split())}; check that the store can be reached")
     return UserError(f"{place} is a broken tar or none ({error}); fetch it again or pack it again")

@@ -91,6 +91,12 @@ def test_tables_that_are_none_are_named(tmp_path: Path, table: str, message: str
     assert message in str(caught.value)
 
 
+def test_a_count_of_any_length_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path, pngs("1.png") | {"list_attr.txt": "9" * 5000 + "\nYoung\n1.png 1\n"})
+    with pytest.raises(UserError, match="does not begin with the names of its attributes"):
+        open_source(folder)
+
+
 def test_without_a_table_or_with_two_it_says_so(tmp_path: Path) -> None:
     folder = as_folder(tmp_path, IMAGES)
     with pytest.raises(UserError, match="holds no table of attributes"):

@@ -102,6 +102,19 @@ def test_lines_of_json_that_are_none_are_faults(tmp_path: Path) -> None:
     ]
 
 
+def test_half_a_character_is_a_fault(tmp_path: Path) -> None:
+    """JSON may spell one of a pair of surrogates alone, which no UTF-8 holds; a whole pair is a character."""
+    said = [("1.png", "\\ud83d\\ude00"), ("2.png", "\\ud800"), ("\\udc00.png", "x")]
+    table = "\n".join(f'{{"file": "{file}", "text": "{text}"}}' for file, text in said)
+    source = open_source(as_folder(tmp_path, pngs("1.png", "2.png") | {"x.jsonl": table}))
+    assert captions(source) == {"1.png": ("\U0001f600",)}
+    assert source.faults == [
+        ("2.png", "an image without a caption"),
+        ("x.jsonl, line 2", "text that is no Unicode"),
+        ("x.jsonl, line 3", "text that is no Unicode"),
+    ]
+
+
 def test_text_files_without_images_and_images_without_text_are_faults(tmp_path: Path) -> None:
     texts: dict[str, Content] = {"1.txt": "one", "3.txt": " \n", "4.txt": b"\xff", "5.txt": "five", "README.txt": "x"}
     source = open_source(as_folder(tmp_path, pngs("1.png", "2.png", "3.png", "4.png") | texts))

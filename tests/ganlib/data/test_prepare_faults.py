@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ganlib.data import Dataset, Preparation, plan, prepare_dataset
-from ganlib.data.storage import Location
+from ganlib.data.storage import Location, StoreError
 from ganlib.errors import UserError
 from tests.s3 import s3_folder  # noqa: F401
 
@@ -125,6 +125,34 @@ def test_a_source_that_fails_as_a_whole_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the archive ends in its midst"):
         prepare_dataset(broken, SMALL, tmp_path / "out", "x")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_store_that_fails_in_the_midst_stops_it_and_what_is_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "SHARD_BYTES", 5 * 192)
+
+    class Far(ListSource):
+        reachable = False
+
+        def read(self, index: int):  # type: ignore[no-untyped-def]
+            if index >= 15 and not self.reachable:
+                raise StoreError("cannot read s3://bucket/15.png: timed out")
+            return super().read(index)
+
+    near = noises(20)
+    far = Far({name: near.read(row) for row, name in enumerate(near.names)}, splits={"train": range(20)})
+
+    def in_order(writer, tasks):  # type: ignore[no-untyped-def]
+        return map(writer, tasks)
+
+    with pytest.raises(UserError, match=r"cannot read s3://bucket/15\.png: timed out"):
+        prepare_dataset(far, SMALL, tmp_path, "x", mapper=in_order)
+    assert seen(tmp_path) == []
+    far.reachable, far.reads = True, 0
+    dataset = prepare_dataset(far, SMALL, tmp_path, "x", mapper=in_order)
+    assert far.reads == 5  # three shards of five stayed
+    assert (dataset.manifest.counts["train"], dataset.manifest.skipped_count) == (20, 0)
 
 
 @pytest.fixture

@@ -127,9 +127,29 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
         open_source("http://host/x.zip")
 
 
-def test_a_domain_rule_needs_captions(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"draws domains from captions, and x \(folder\) has none"):
-        open_source(as_folder(tmp_path / "x", TWO), Reading(domain_rule={"a": ["b"]}))
+@pytest.mark.parametrize(
+    ("option", "value", "kinds"),
+    [
+        ("first", "right", "pairs and pair-folders"),
+        ("attributes", ["a"], "attributes and celeba"),
+        ("image_column", "a", "captions and parquet"),
+        ("caption_column", "a", "captions and parquet"),
+        ("label_column", "a", "parquet"),
+        ("domain_rule", {"a": ["b"]}, "captions and parquet"),
+    ],
+)
+def test_an_option_that_the_kind_does_not_read_is_refused(
+    tmp_path: Path, option: str, value: object, kinds: str
+) -> None:
+    folder = as_folder(tmp_path / "x", TWO)
+    with pytest.raises(UserError, match=rf"x is read as folder, which has no use for {option} \(that is for {kinds}\)"):
+        open_source(folder, Reading.model_validate({option: value}))
+
+
+def test_a_table_of_captions_has_no_column_of_labels(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path / "x", TWO | {"captions.csv": "file,caption,kind\n1.png,one,a\n2.png,two,b\n"})
+    with pytest.raises(UserError, match="x is read as captions, which has no use for label_column"):
+        open_source(folder, Reading(label_column="kind"))
 
 
 def test_opening_images_starts_fast(tmp_path: Path) -> None:

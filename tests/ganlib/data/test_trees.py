@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -18,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from ganlib.data.sources import BadRecordError
-from ganlib.data.storage import Location
+from ganlib.data.storage import Location, StoreError
 from ganlib.data.trees import FileTree, open_tree
+from ganlib.data.trees.handles import BlockHandle
 from ganlib.errors import UserError
 from tests.s3 import s3_folder  # noqa: F401
 
@@ -328,3 +330,35 @@ def test_what_is_no_tree_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.rar").touch()
     with pytest.raises(UserError, match=f"the source {tmp_path}/x.rar is a file of a kind that is not read"):
         open_tree(Location.of(tmp_path / "x.rar"))
+
+
+def test_a_connection_that_ends_early_is_no_bad_record() -> None:
+    """Arrow gives what came: a zip's entry, or a picture, would look broken and be skipped."""
+
+    class Short:
+        def size(self) -> int:
+            return 100
+
+        def read_at(self, count: int, offset: int) -> bytes:
+            return bytes(min(count, 40))
+
+    with pytest.raises(StoreError, match="ended after 40 of 100 bytes"):
+        BlockHandle(Short(), Location.of("s3://bucket/x.zip")).read_at(100, 0)
+
+
+def test_a_disk_that_went_away_is_no_bad_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "1.png").write_bytes(b"x")
+    tree = open_tree(Location.of(tmp_path))
+
+    def fail(number: int):  # type: ignore[no-untyped-def]
+        def read(path: Path) -> bytes:
+            raise OSError(number, os.strerror(number))
+
+        return read
+
+    monkeypatch.setattr(Path, "read_bytes", fail(errno.ESTALE))
+    with pytest.raises(StoreError, match="Stale file handle"):
+        tree.read("1.png")
+    monkeypatch.setattr(Path, "read_bytes", fail(errno.EIO))
+    with pytest.raises(BadRecordError, match="Input/output error"):
+        tree.read("1.png")
