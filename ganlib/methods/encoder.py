@@ -12,21 +12,12 @@ from torch import Tensor, nn
 from ganlib.data.batches import Batch, normalise, quantise
 from ganlib.draws import Draws
 from ganlib.errors import UserError
-from ganlib.losses import ObjectiveName
-from ganlib.methods.base import DataShape, Loss, MethodConfig, SampleRequest
-from ganlib.methods.noise_to_image import (
-    SAMPLE_BLOCK,
-    AnyAugment,
-    InstanceNoise,
-    LatentConfig,
-    NoAugment,
-    NoiseToImage,
-    NoiseToImageConfig,
-)
+from ganlib.methods.base import DataShape, Loss, SampleRequest
+from ganlib.methods.game import GameConfig, GameMethod
+from ganlib.methods.noise_to_image import SAMPLE_BLOCK, check_networks
 from ganlib.networks import AnyDiscriminator, AnyGenerator
 from ganlib.networks.base import Config
 from ganlib.networks.encoder import ConvEncoderConfig
-from ganlib.penalties import NoPenalty, Penalty
 
 
 class Reconstruction(Config):
@@ -44,7 +35,7 @@ class Reconstruction(Config):
         return (difference.abs() if self.kind == "l1" else difference.square()).mean()
 
 
-class EncoderConfig(MethodConfig):
+class EncoderConfig(GameConfig):
     """What decides a run of this method, but for its optimizers. code: how many numbers the generator starts from."""
 
     needs_inputs: ClassVar[bool] = True
@@ -54,30 +45,10 @@ class EncoderConfig(MethodConfig):
     generator: AnyGenerator
     discriminator: AnyDiscriminator
     reconstruction: Reconstruction = Reconstruction()
-    objective: ObjectiveName = "non-saturating"
-    smoothing: float = Field(0, ge=0, lt=0.5)
-    penalty: Penalty = NoPenalty()
-    spectral_norm: bool = False
-    instance_noise: InstanceNoise = InstanceNoise()
-    augment: AnyAugment = NoAugment()
-
-    @property
-    def game(self) -> NoiseToImageConfig:
-        """The game against the discriminator: that of noise to image, with codes for noise."""
-        return NoiseToImageConfig(
-            generator=self.generator,
-            discriminator=self.discriminator,
-            latent=LatentConfig(dim=self.code),
-            objective=self.objective,
-            smoothing=self.smoothing,
-            penalty=self.penalty,
-            spectral_norm=self.spectral_norm,
-            instance_noise=self.instance_noise,
-            augment=self.augment,
-        )
 
     def check(self, data: DataShape) -> None:
-        self.game.check(data)
+        super().check(data)
+        check_networks(self, self.generator, self.discriminator, data)
         self.encoder.check(data.image)
 
     def build(self, data: DataShape) -> EncoderToImage:
@@ -105,14 +76,16 @@ class EncoderGenerator(nn.Module):
         return self.decoder(self.encode(images))
 
 
-class EncoderToImage(NoiseToImage):
+class EncoderToImage(GameMethod):
     """G: x -> code -> x; D: x -> logit. The same images are real for D, and what the fakes are made from."""
 
     def __init__(self, config: EncoderConfig, data: DataShape):
-        super().__init__(config.game, data)
-        self.reconstruction = config.reconstruction
+        discriminator = config.discriminator.build(data.image)
+        decoder = config.generator.build(config.code, data.image)
         encoder = config.encoder.build(data.image)
-        self.generator = EncoderGenerator(encoder, config.encoder.features, config.code, self.generator)
+        generator = EncoderGenerator(encoder, config.encoder.features, config.code, decoder)
+        super().__init__(config, generator, discriminator)
+        self.reconstruction = config.reconstruction
 
     def draw(self, draws: Draws, stream: str) -> Tensor:
         """float32 [n, 0]: there is no noise."""

@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganlib.networks.base import (
+    Config,
     Discriminator,
     DiscriminatorConfig,
     GeneratorConfig,
@@ -163,54 +164,48 @@ def _initialise(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
     return layer
 
 
-class R3GANGeneratorConfig(GeneratorConfig):
+class _Sizes(Config):
     """`width`: features at full size; `widest`: the most between blocks; `blocks` a stage; `group_size` of the 3x3."""
 
-    has_batch_norm: ClassVar[bool] = False
     kind: Literal["r3gan"]
     width: int = Field(64, ge=4, le=4096)
     widest: int = Field(256, ge=4, le=4096)
     blocks: int = Field(2, ge=1, le=16)
     group_size: int = Field(16, ge=1, le=4096)
     expansion: int = Field(2, ge=1, le=8)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int, int]:
+        return self.width, self.widest, self.blocks, self.group_size, self.expansion
+
+    def check(self, image: ImageShape) -> None:
+        require_stages(self.kind, image)
+        if self.width > self.widest:
+            raise ValueError(f"network 'r3gan': width ({self.width}) is more than widest ({self.widest})")
+        for level in range(stages(image.height)[1] + 1):
+            hidden = min(self.width * 2**level, self.widest) * self.expansion
+            if hidden % self.group_size:
+                raise ValueError(
+                    f"network 'r3gan': {hidden} features (expansion {self.expansion}) do not divide into groups of "
+                    f"{self.group_size}; change width, widest, expansion or group_size"
+                )
+
+
+class R3GANGeneratorConfig(_Sizes, GeneratorConfig):
+    """Its sizes, and whether a tanh bounds what comes out."""
+
+    has_batch_norm: ClassVar[bool] = False
     output: Literal["linear", "tanh"] = "linear"
 
-    def check(self, image: ImageShape) -> None:
-        _check(self, image)
-
     def build(self, latent_dim: int, image: ImageShape) -> nn.Module:
-        sizes = (self.width, self.widest, self.blocks, self.group_size, self.expansion)
-        return R3GANGenerator(latent_dim, image.height, image.channels, *sizes, self.output)
+        return R3GANGenerator(latent_dim, image.height, image.channels, *self.sizes, self.output)
 
 
-class R3GANDiscriminatorConfig(DiscriminatorConfig):
-    """Fields as the generator's."""
+class R3GANDiscriminatorConfig(_Sizes, DiscriminatorConfig):
+    """Its sizes, and whether it is shown how far a batch's images differ."""
 
     takes_spectral_norm: ClassVar[bool] = False
-    kind: Literal["r3gan"]
-    width: int = Field(64, ge=4, le=4096)
-    widest: int = Field(256, ge=4, le=4096)
-    blocks: int = Field(2, ge=1, le=16)
-    group_size: int = Field(16, ge=1, le=4096)
-    expansion: int = Field(2, ge=1, le=8)
     minibatch_std: bool = False
 
-    def check(self, image: ImageShape) -> None:
-        _check(self, image)
-
     def build(self, image: ImageShape) -> Discriminator:
-        sizes = (self.width, self.widest, self.blocks, self.group_size, self.expansion)
-        return R3GANDiscriminator(image.height, image.channels, *sizes, self.minibatch_std)
-
-
-def _check(config: R3GANGeneratorConfig | R3GANDiscriminatorConfig, image: ImageShape) -> None:
-    require_stages(config.kind, image)
-    if config.width > config.widest:
-        raise ValueError(f"network 'r3gan': width ({config.width}) is more than widest ({config.widest})")
-    for level in range(stages(image.height)[1] + 1):
-        hidden = min(config.width * 2**level, config.widest) * config.expansion
-        if hidden % config.group_size:
-            raise ValueError(
-                f"network 'r3gan': {hidden} features (expansion {config.expansion}) do not divide into groups of "
-                f"{config.group_size}; change width, widest, expansion or group_size"
-            )
+        return R3GANDiscriminator(image.height, image.channels, *self.sizes, self.minibatch_std)
