@@ -1,8 +1,9 @@
-"""What generators that make images from images are given: images of a dataset, or of a person's files."""
+"""What a generator is told beside a seed: by the records of a dataset, or by a person's files."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from ganlib.data.preparation import Preparation
 from ganlib.data.sources.base import BadRecordError
 from ganlib.draws import stream_generator
 from ganlib.errors import UserError
+from ganlib.methods.base import MethodConfig
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
@@ -25,14 +27,20 @@ def held_out(dataset: Dataset) -> Split:
     return test if len(test) else dataset.split("train")
 
 
-def inputs_of(dataset: Dataset, count: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
-    """uint8 [count, H, W, C]: images `first ...` of the held-out split in an order that is the seed's.
+def told_of(dataset: Dataset, config: MethodConfig, count: int, seed: int = 0, first: int = 0) -> dict[str, Any]:
+    """What records `first ... first + count` of the held-out split, in an order that is the seed's, tell a generator.
 
-    Past the last of them they come again.
+    A value for each name that the method of `config` wants, as a SampleRequest has it; nothing for one that makes
+    images from noise. Past the last of the records they come again.
     """
-    split = held_out(dataset)
-    order = torch.randperm(len(split), generator=stream_generator("cpu", seed, "inputs")).numpy()
-    return split.take(order[np.arange(first, first + count) % len(split)])
+    return config.told(held_out(dataset), held_out_rows(dataset, count, seed, first)) if config.wants else {}
+
+
+def held_out_rows(dataset: Dataset, count: int, seed: int = 0, first: int = 0) -> NDArray[np.int64]:
+    """int64 [count]: the rows of those records in the held-out split."""
+    size = len(held_out(dataset))
+    order = torch.randperm(size, generator=stream_generator("cpu", seed, "inputs")).numpy()
+    return order[np.arange(first, first + count) % size]
 
 
 def read_inputs(place: Path, preparation: Preparation) -> tuple[list[str], NDArray[np.uint8]]:

@@ -30,9 +30,13 @@ def grid(images: np.ndarray, columns: int | None = None, gap: int = 2) -> Image.
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def side_by_side(inputs: np.ndarray, made: np.ndarray) -> Image.Image:
-    """uint8 [n, H, W, C] twice -> a grid of pairs, four a row: each input, and what is made of it to its right."""
-    return grid(np.stack([inputs, made], 1).reshape(-1, *inputs.shape[1:]), 2 * min(len(inputs), 4))
+def side_by_side(*views: np.ndarray) -> Image.Image:
+    """uint8 [n, H, W, C], each a view of the same n things (input, output, truth) -> a grid, four things a row.
+
+    The views of a thing stand beside one another, in the order given.
+    """
+    together = np.stack(views, 1).reshape(-1, *views[0].shape[1:])
+    return grid(together, len(views) * min(len(views[0]), 4))
 
 
 def scatter(points: np.ndarray, data: np.ndarray) -> Image.Image:

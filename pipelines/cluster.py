@@ -7,6 +7,14 @@ import os
 
 from ganlib.errors import UserError
 
+QUIET = {
+    "task_events_report_interval_ms": 0,
+    "enable_metrics_collection": False,
+    "raylet_report_resources_period_milliseconds": 2_000,
+}
+"""Settings of a cluster in this machine. Nobody looks at its dashboard, and each of a dozen processes that report to it
+ten times a second takes a core from the training when the two of a laptop are all that it has."""
+
 
 def connect(workers: int, object_store_bytes: int | None = None) -> None:
     """Connects, or starts a cluster that has room for `workers`. Where there is a connection, nothing happens.
@@ -30,6 +38,7 @@ def connect(workers: int, object_store_bytes: int | None = None) -> None:
             logging_level=logging.ERROR,
             log_to_driver=False,
             object_store_memory=object_store_bytes,
+            _system_config=QUIET,
         )
     except Exception as error:  # Ray raises bare Exceptions here
         raise UserError(

@@ -14,7 +14,7 @@ from ganlib.evaluation.extractors import extractor_for
 from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.evaluation.samples import Samples
 from ganlib.files import write_atomically
-from ganlib.sampling import load_sampler
+from ganlib.sampling import Sampler, load_sampler
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
 
@@ -33,22 +33,27 @@ def evaluate_checkpoint(
     sampler = load_sampler(run.path / checkpoint)
     metrics = run.evaluation(checkpoint)
     if metrics is None:
-        config = sampler.recipe.evaluate
-        if sampler.recipe.method.needs_inputs:
-            made = Reconstructions(sampler, dataset)
-            count = min(config.samples, made.count)
-            metrics = evaluate(made, dataset, count, config.seed, progress=progress) | made.metrics(count, config.seed)
-        else:
-            told = "label" in sampler.recipe.method.needs
-            samples: Samples = InProportion(sampler, dataset) if told else sampler
-            metrics = evaluate(samples, dataset, config.samples, config.seed, progress=progress)
-            if told and not sampler.recipe.data.points:
-                metrics |= class_distances(sampler, dataset, extractor_for(dataset), config.samples, config.seed)
+        metrics = judge(sampler, dataset, progress)
         file = run.evaluation_file(checkpoint)
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, json.dumps(metrics, indent=2))
     with Journal(run.path, "evaluate") as journal:
         journal.metrics(sampler.images_seen, metrics, checkpoint=checkpoint)
+    return metrics
+
+
+def judge(sampler: Sampler, dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> dict[str, float]:
+    """All metrics that there are for what `sampler` makes, on as many samples as its recipe says."""
+    config, method = sampler.recipe.evaluate, sampler.recipe.method
+    if "inputs" in method.wants:
+        made = Reconstructions(sampler, dataset)
+        count = min(config.samples, made.count)
+        return evaluate(made, dataset, count, config.seed, progress=progress) | made.metrics(count, config.seed)
+    told = "label" in method.needs
+    samples: Samples = InProportion(sampler, dataset) if told else sampler
+    metrics = evaluate(samples, dataset, config.samples, config.seed, progress=progress)
+    if told and not sampler.recipe.data.points:
+        metrics |= class_distances(sampler, dataset, extractor_for(dataset), config.samples, config.seed)
     return metrics
 
 

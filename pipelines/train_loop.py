@@ -24,7 +24,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
-from ganlib.inputs import inputs_of
+from ganlib.inputs import told_of
 from ganlib.pictures import grid, png, scatter, side_by_side
 from ganlib.training.checkpoint import Snapshot, checkpoint_name, newest_checkpoint
 from ganlib.training.trainer import Tick, Trainer
@@ -224,8 +224,9 @@ def draw_samples(trainer: Trainer, run: RunFolder, journal: Journal) -> None:
         data = trainer.dataset.split("train")
         shown = data.take(np.arange(min(len(data), CLOUD)))
         picture = scatter(trainer.sample(CLOUD).numpy(), shown)
-    elif trainer.recipe.method.needs_inputs:
-        picture = side_by_side(inputs_of(trainer.dataset, GRID // 2), trainer.sample(GRID // 2).numpy())
+    elif "inputs" in trainer.recipe.method.wants:
+        inputs = told_of(trainer.dataset, trainer.recipe.method, GRID // 2)["inputs"]
+        picture = side_by_side(inputs, trainer.sample(GRID // 2).numpy())
     else:
         picture = grid(trainer.sample(GRID).numpy())
     write_atomically(path, png(picture))

@@ -116,7 +116,7 @@ class Chain:
 
     def publish(self, run: RunFolder, run_id: str, dataset: Dataset, metrics: dict[str, float]) -> Published | None:
         """The registered model; None for what the model's signature has no words for (images in, points out)."""
-        if self.recipe.method.needs_inputs or self.recipe.data.points:
+        if self.recipe.method.wants or self.recipe.data.points:
             self.say("publish: left out, the served model makes images from noise alone")
             return None
         metric = next(name for name in metrics if name.startswith("fid/"))

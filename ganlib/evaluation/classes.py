@@ -34,7 +34,7 @@ class InProportion:
 
     def sample(self, count: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
         """uint8 [count, H, W, C] (points: float32)."""
-        return self.sampler.sample(count, seed, first, self.labels(count, seed, first))
+        return self.sampler.sample(count, seed, first, labels=self.labels(count, seed, first))
 
 
 def class_distances(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ganlib.data.dataset import Dataset
-from ganlib.inputs import held_out, inputs_of
+from ganlib.inputs import held_out, told_of
 from ganlib.sampling import Sampler
 
 BLOCK = 1_000
@@ -24,15 +26,18 @@ class Reconstructions:
 
     def sample(self, count: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
         """uint8 [count, H, W, C]: images `first ...` in the seed's order, made again."""
-        return self.sampler.sample(count, inputs=inputs_of(self.dataset, count, seed, first))
+        return self.sampler.sample(count, **self._told(count, seed, first))
 
     def metrics(self, count: int, seed: int) -> dict[str, float]:
         """`reconstruction/l1`: E|x - G(E(x))| of `count` images in [-1, 1], over all their numbers."""
         total, numbers = 0, 0
         for first in range(0, count, BLOCK):
             size = min(BLOCK, count - first)
-            inputs = inputs_of(self.dataset, size, seed, first)
-            made = self.sampler.sample(size, inputs=inputs)
+            told = self._told(size, seed, first)
+            inputs, made = told["inputs"], self.sampler.sample(size, **told)
             total += int(np.abs(inputs.astype(np.int16) - made.astype(np.int16)).sum(dtype=np.int64))
             numbers += inputs.size
         return {"reconstruction/l1": total / numbers / 127.5}
+
+    def _told(self, count: int, seed: int, first: int) -> dict[str, Any]:
+        return told_of(self.dataset, self.sampler.recipe.method, count, seed, first)

@@ -6,14 +6,16 @@ checkpoints and resume are written once, for every method.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganlib.data.batches import Batch
+from ganlib.data.split import Split
 from ganlib.draws import Draws
 from ganlib.networks.base import Config, ImageShape
 
@@ -35,13 +37,19 @@ class Loss:
     parts: dict[str, Tensor] = field(default_factory=dict)
 
 
+TELLABLE = ("labels", "inputs", "domains", "captions", "boxes", "keypoints")
+"""What a generator may be told of each image that it is to make: fields of a SampleRequest."""
+
+
 @dataclass(frozen=True)
 class SampleRequest:
-    """Images `first .. first + count` of the endless sequence that `seed` stands for.
+    """Images `first .. first + count` of the endless sequence that `seed` stands for, and what is told of each.
 
-    labels: the class of each, where the method knows classes; they come in turn where None.
-    inputs: uint8 [count, H, W, C], for a method that makes images from images: what each is made from, which then says
-    all; `interpolate` more images, made from what lies between them, stand between each two that follow each other.
+    labels: classes, which come in turn where None, if the method knows any. inputs: uint8 [count, H, W, C], the images
+    that others are made from; `interpolate` more, made from what lies between them, stand between each two that follow
+    each other. domains: uint8 [count, D], 0 or 1, what the images are to have. captions: a text each. boxes: float32
+    [count, 4]: x and y of the corner at the top left, width, height, as shares of the sides. keypoints: float32
+    [count, K, 3]: x, y as shares of the sides, and 1 where the part is there, else all three 0.
     """
 
     count: int
@@ -50,6 +58,15 @@ class SampleRequest:
     labels: tuple[int, ...] | None = None
     inputs: NDArray[np.uint8] | None = None
     interpolate: int = 0
+    domains: NDArray[np.uint8] | None = None
+    captions: tuple[str, ...] | None = None
+    boxes: NDArray[np.float32] | None = None
+    keypoints: NDArray[np.float32] | None = None
+
+    @property
+    def told(self) -> frozenset[str]:
+        """The names of what is told, of TELLABLE."""
+        return frozenset(name for name in TELLABLE if getattr(self, name) is not None)
 
 
 class Method(nn.Module):
@@ -106,21 +123,49 @@ class Method(nn.Module):
 class MethodConfig(Config):
     """Config of a method; stands beside it."""
 
-    needs_inputs: ClassVar[bool] = False
-    """Whether images are made from images: a SampleRequest has to bring some."""
+    @property
+    def takes(self) -> frozenset[str]:
+        """What a SampleRequest may tell (of TELLABLE)."""
+        return self.wants
+
+    @property
+    def wants(self) -> frozenset[str]:
+        """What a SampleRequest has to tell."""
+        return frozenset()
 
     @property
     def follows_batch(self) -> bool:
         """Whether `generate` looks at the batch, at its images or labels: its fakes then go with that batch alone."""
-        return self.needs_inputs or bool(self.needs)
+        return bool(self.wants or self.needs)
 
     @property
     def needs(self) -> frozenset[str]:
         """The columns, beside the image, that training cannot do without (names of ganlib.data.columns)."""
         return frozenset()
 
+    def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:
+        """What the records `rows` of a split tell a generator to make: a value for each name that it `wants`.
+
+        Of several captions the first.
+        """
+        columns: dict[str, Callable[[], Any]] = {
+            "inputs": lambda: split.take(rows),
+            "labels": lambda: tuple(split.labels[rows].tolist()) if split.labels is not None else None,
+            "domains": lambda: _rows(split.column("domains"), rows),
+            "captions": lambda: tuple(texts[0] for texts in _rows(split.column("captions"), rows)),
+            "boxes": lambda: _rows(split.column("box"), rows),
+            "keypoints": lambda: _rows(split.column("keypoints"), rows),
+        }
+        return {name: columns[name]() for name in sorted(self.wants)}
+
     def check(self, data: DataShape) -> None:
         """Raises ValueError, with the reason, when the method cannot work on such data."""
 
     def build(self, data: DataShape) -> Method:
         raise NotImplementedError
+
+
+def _rows(column: NDArray[Any] | list[Any] | None, rows: NDArray[np.int64]) -> Any:
+    """Those rows of a column that the dataset has (`needs`)."""
+    assert column is not None
+    return [column[row] for row in rows] if isinstance(column, list) else column[rows]

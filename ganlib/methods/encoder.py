@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ganlib.data.batches import Batch, normalise, quantise
 from ganlib.draws import Draws
-from ganlib.errors import UserError
 from ganlib.methods.base import DataShape, Loss, SampleRequest
 from ganlib.methods.game import GameConfig, GameMethod
 from ganlib.methods.noise_to_image import SAMPLE_BLOCK, check_networks
@@ -38,13 +37,16 @@ class Reconstruction(Config):
 class EncoderConfig(GameConfig):
     """What decides a run of this method, but for its optimizers. code: how many numbers the generator starts from."""
 
-    needs_inputs: ClassVar[bool] = True
     kind: Literal["encoder"]
     encoder: ConvEncoderConfig = ConvEncoderConfig()
     code: int = Field(100, ge=1, le=65536)
     generator: AnyGenerator
     discriminator: AnyDiscriminator
     reconstruction: Reconstruction = Reconstruction()
+
+    @property
+    def wants(self) -> frozenset[str]:
+        return frozenset({"inputs"})
 
     def check(self, data: DataShape) -> None:
         super().check(data)
@@ -104,13 +106,10 @@ class EncoderToImage(GameMethod):
     def sample(self, generator: nn.Module, request: SampleRequest) -> Tensor:
         """The request's inputs made again; between each two of them `interpolate` more, their codes on a line.
 
-        The codes between are evenly spaced, a + j / (interpolate + 1) (b - a). Raises UserError without inputs.
+        The codes between are evenly spaced, a + j / (interpolate + 1) (b - a).
         """
-        if request.inputs is None:
-            raise UserError("this generator makes images from images; give some with --input")
-        if request.labels is not None:
-            raise UserError("this generator knows no classes; leave the labels out")
         assert isinstance(generator, EncoderGenerator)
+        assert request.inputs is not None, "ganlib.sampling.checked sees to it"
         training = generator.training
         generator.eval()
         device = next(generator.parameters()).device

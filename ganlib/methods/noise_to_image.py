@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ganlib.data.batches import Batch, quantise
 from ganlib.draws import Draws, draw_latents, stream_generator
-from ganlib.errors import UserError
 from ganlib.methods.base import DataShape, SampleRequest
 from ganlib.methods.game import GameConfig, GameMethod, Given
 from ganlib.networks import AnyDiscriminator, AnyGenerator
@@ -63,6 +62,10 @@ class NoiseToImageConfig(GameConfig):
     @property
     def needs(self) -> frozenset[str]:
         return frozenset() if isinstance(self.condition, Unconditional) else frozenset({"label"})
+
+    @property
+    def takes(self) -> frozenset[str]:
+        return frozenset({"labels"}) if self.needs else frozenset()
 
     def check(self, data: DataShape) -> None:
         super().check(data)
@@ -145,12 +148,8 @@ class NoiseToImage(GameMethod):
         to the training images as a whole, the evaluation names labels (`ganlib.evaluation.classes.InProportion`).
         """
         if not self.conditional:
-            if request.labels is not None:
-                raise UserError("this generator knows no classes; leave the labels out")
             return None
         asked = request.labels
-        if asked is not None and (len(asked) != request.count or not all(0 <= x < self.classes for x in asked)):
-            raise UserError(f"give one label from 0 to {self.classes - 1} for each of the {request.count} images")
 
         def of_block(first: int) -> Tensor:
             index = torch.arange(first, first + SAMPLE_BLOCK)

@@ -24,7 +24,7 @@ from ganlib.data.batches import Batch, choose_loading, open_batches
 from ganlib.data.dataset import Dataset, Split
 from ganlib.draws import Draws, stream_seed
 from ganlib.errors import UserError
-from ganlib.inputs import inputs_of
+from ganlib.inputs import told_of
 from ganlib.methods.base import SampleRequest
 from ganlib.networks.layers import bind_draws
 from ganlib.recipe import Recipe
@@ -131,11 +131,10 @@ class Trainer:
     def sample(self, count: int, seed: int = 0) -> Tensor:
         """uint8 [count, H, W, C] from the generator's moving average (from the generator where none is kept).
 
-        A generator that makes images from images is given those of the dataset's test split.
+        What a generator has to be told, input images among it, is that of the dataset's test split.
         """
-        inputs = inputs_of(self.dataset, count, seed) if self.recipe.method.needs_inputs else None
-        request = SampleRequest(count, seed, inputs=inputs)
-        return self.method.sample(self.average or self.method.generator, request)
+        told = told_of(self.dataset, self.recipe.method, count, seed)
+        return self.method.sample(self.average or self.method.generator, SampleRequest(count, seed, **told))
 
     def snapshot(self) -> Snapshot:
         """A copy on the CPU of everything that a checkpoint holds, taken now; writing it can wait."""

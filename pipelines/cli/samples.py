@@ -50,7 +50,7 @@ def sample(
     else:
         if interpolate:
             raise UserError("--interpolate goes between images; give some with --input")
-        if sampler.recipe.method.needs_inputs:
+        if "inputs" in sampler.recipe.method.wants:
             raise UserError("this generator makes images from images; give some with --input")
         classes = None if labels is None else _classes(labels)
         _from_noise(sampler, count or (len(classes) if classes else 64), seed, classes, out)
@@ -83,7 +83,7 @@ def _from_noise(sampler: Sampler, count: int, seed: int, classes: list[int] | No
 
     def block(first: int, size: int) -> np.ndarray:
         asked = None if classes is None else [classes[i % len(classes)] for i in range(first, first + size)]
-        return sampler.sample(size, seed, first, asked)
+        return sampler.sample(size, seed, first, labels=asked)
 
     if sampler.recipe.data.points:
         _write_points(out, block(0, count))

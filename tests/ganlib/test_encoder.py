@@ -17,8 +17,8 @@ from ganlib.data.batches import Batch, normalise
 from ganlib.draws import Draws
 from ganlib.errors import UserError
 from ganlib.evaluation.reconstruction import Reconstructions
-from ganlib.inputs import inputs_of, read_inputs
-from ganlib.methods.base import DataShape, Loss, SampleRequest
+from ganlib.inputs import held_out, held_out_rows, read_inputs
+from ganlib.methods.base import DataShape, Loss
 from ganlib.methods.encoder import EncoderConfig, EncoderGenerator, EncoderToImage, Reconstruction
 from ganlib.networks.base import ImageShape
 from ganlib.networks.encoder import ConvEncoder
@@ -44,6 +44,11 @@ optim:
   ema_half_life: 200
 train: {batch: 32, images: 6400, tick: 640}
 """
+
+
+def inputs_of(dataset: Dataset, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+    """The images that `told_of` takes."""
+    return held_out(dataset).take(held_out_rows(dataset, count, seed, first))
 
 
 def tiny(*overrides: str) -> Recipe:
@@ -182,15 +187,15 @@ def test_between_two_images_codes_lie_on_a_line(sampler: Sampler, digits16: Data
 
 def test_what_it_cannot_make_is_refused(sampler: Sampler, digits16: Dataset, tmp_path: Path) -> None:
     inputs = inputs_of(digits16, 2)
-    with pytest.raises(UserError, match="makes images from images; give some with --input"):
+    with pytest.raises(UserError, match="makes images of inputs; give some for each image"):
         sampler.sample(2)
-    with pytest.raises(UserError, match="knows no classes"):
+    with pytest.raises(UserError, match="takes no labels; leave the labels out"):
         sampler.sample(2, inputs=inputs, labels=[1, 2])
     for wrong in (inputs[:1], inputs[:, :8], inputs.astype(np.float32)):
         with pytest.raises(UserError, match=r"the inputs are .* have to be uint8 2x16x16x1"):
             sampler.sample(2, inputs=wrong)
     noise = Trainer(tiny_recipe(tmp_path), digits16)
-    with pytest.raises(UserError, match="the generator of tiny makes images from noise"):
+    with pytest.raises(UserError, match="the generator of tiny takes no inputs"):
         load_sampler(noise.snapshot().write(tmp_path / "noise")).sample(2, inputs=inputs)
     with pytest.raises(UserError, match="the encoder's 4 stages leave nothing of 16x16 images"):
         tiny("method.encoder.widths=[8, 8, 8, 8]")
@@ -282,8 +287,3 @@ def test_images_that_cannot_be_inputs(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
     with pytest.raises(UserError, match=r"broken\.png cannot be used"):
         read_inputs(tmp_path, preparation)
-
-
-def test_a_request_without_inputs_says_what_to_do(trainer: Trainer) -> None:
-    with pytest.raises(UserError, match="give some with --input"):
-        trainer.method.sample(trainer.method.generator, SampleRequest(3))

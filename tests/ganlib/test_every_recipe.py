@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganlib.data import Dataset, Preparation, Reading, open_source, prepare_dataset
-from ganlib.inputs import inputs_of
+from ganlib.inputs import told_of
 from ganlib.recipe import Recipe
 from ganlib.sampling import load_sampler
 from ganlib.training.trainer import Tick, Trainer
@@ -116,9 +116,9 @@ def test_a_recipe_trains_is_resumed_and_samples(name: str, folder: Path, tmp_pat
     images = whole.sample(5, seed=3).numpy()
     assert images.shape == (5, *recipe.image)
     assert images.dtype == (np.float32 if recipe.data.points else np.uint8)
-    inputs = inputs_of(dataset, 5, 3) if recipe.method.needs_inputs else None
+    told = told_of(dataset, recipe.method, 5, 3)
     sampler = load_sampler(whole.snapshot().write(tmp_path / "last"))
-    np.testing.assert_array_equal(sampler.sample(5, seed=3, inputs=inputs), images)
+    np.testing.assert_array_equal(sampler.sample(5, seed=3, **told), images)
 
 
 def together_recipe(name: str, scratch: Path) -> Recipe:
