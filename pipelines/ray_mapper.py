@@ -8,7 +8,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,11 @@ from ganlib.errors import UserError
 
 if TYPE_CHECKING:
     from ganlib.data.prepare import ShardOutcome, ShardTask, ShardWriter
+
+
+THREADS = 2
+"""Of a process. Ray Data runs one task alone until it has learned, after a second, what the cluster holds, and one may be
+left over at the end: meanwhile it takes the cores that stand idle."""
 
 
 def cluster_is_named() -> bool:
@@ -51,7 +56,7 @@ class RayMapper:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        plan = ray.put((writer, list(tasks)))
+        plan = ray.put((replace(writer, threads=THREADS), list(tasks)))
         rows = ray.data.range(len(tasks), override_num_blocks=len(tasks))
         # Tasks, not actors: Ray has idle processes for them, and keeps them for the next.
         strategy = ray.data.TaskPoolStrategy(size=min(self.workers, len(tasks)))
