@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 THREADS = 2
-"""Of a process. Ray Data runs one task alone until it has learned, after a second, what the cluster holds, and one may be
+"""Of a process. Ray Data runs one task alone for the second until it has learned what the cluster holds, and one may be
 left over at the end: meanwhile it takes the cores that stand idle."""
 
 
