@@ -15,7 +15,8 @@ from ganlib.errors import UserError
 from ganlib.pictures import png, to_image
 
 CELL = 112
-"""Pixels of an image's side on the sheet; smaller images are enlarged by whole factors, their pixels seen."""
+"""Pixels of an image's side on the sheet: about so many, smaller images being enlarged by whole factors, their pixels
+seen; and just so many of a larger one."""
 GAP, LINE, LINES = 8, 12, 3
 INK, MARK = "black", (230, 30, 60)
 
@@ -35,8 +36,7 @@ def contact_sheet(dataset: Dataset, split: SplitName, count: int) -> bytes:
     partners = part.take_partner(rows) if part.columns.partner else None
     words = [_words(part, int(row)) for row in rows]
     size = dataset.image_shape[0]
-    zoom = max(round(CELL / size), 1)
-    shown = size * zoom
+    shown = CELL if size > CELL else size * max(round(CELL / size), 1)
     width = shown * (2 if partners is not None else 1)
     if any(words):
         width = max(width, CELL)
@@ -46,18 +46,19 @@ def contact_sheet(dataset: Dataset, split: SplitName, count: int) -> bytes:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
     for position, row in enumerate(rows):
         x, y = GAP + position % across * (width + GAP), GAP + position // across * (height + GAP)
-        sheet.paste(_enlarged(pictures[position], zoom), (x, y))
+        sheet.paste(_sized(pictures[position], shown), (x, y))
         if partners is not None:
-            sheet.paste(_enlarged(partners[position], zoom), (x + shown, y))
-        _mark(pen, part, int(row), x, y, size * zoom)
+            sheet.paste(_sized(partners[position], shown), (x + shown, y))
+        _mark(pen, part, int(row), x, y, shown)
         for number, line in enumerate(words[position]):
-            pen.text((x, y + size * zoom + number * LINE), line, INK, font)
+            pen.text((x, y + shown + number * LINE), line, INK, font)
     return png(sheet)
 
 
-def _enlarged(image: NDArray[np.uint8], zoom: int) -> Image.Image:
+def _sized(image: NDArray[np.uint8], side: int) -> Image.Image:
     picture = to_image(image)
-    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+    filter_ = Image.Resampling.NEAREST if side >= picture.width else Image.Resampling.BOX
+    return picture.resize((side, side), filter_)
 
 
 def _mark(pen: ImageDraw.ImageDraw, part: Split, row: int, x: int, y: int, side: int) -> None:

@@ -34,3 +34,13 @@ def mode_shares(statistics: FeatureStatistics) -> np.ndarray:
     """float64 [classes]: the share of the images that the classifier counts to each class."""
     assert statistics.classes is not None
     return statistics.classes / statistics.count
+
+
+def kl_divergence(shares: np.ndarray, reference: np.ndarray) -> float:
+    """KL(q || w) = sum_i q_i log(q_i / w_i) in nats, of shares q [k] to shares w [k], w above 0 where q is.
+
+    Of modes this is the reverse KL of PacGAN (Lin et al. 2018): 0 for the reference's own shares, log k for one mode of
+    k equal ones.
+    """
+    present = shares > 0
+    return float((shares[present] * np.log(shares[present] / reference[present])).sum())

@@ -8,11 +8,14 @@ import numpy as np
 
 from ganlib.data.dataset import Dataset, Split
 from ganlib.data.sources import SplitName
-from ganlib.evaluation.distances import frechet_distance, inception_score, mode_shares
+from ganlib.evaluation.distances import frechet_distance, inception_score, kl_divergence, mode_shares
 from ganlib.evaluation.extractors import Extractor, extractor_for
 from ganlib.evaluation.points import evaluate_points
 from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
+
+MOST_SHARES = 100
+"""Classes up to which each one's share is a metric of its own."""
 
 
 def evaluate(
@@ -27,8 +30,9 @@ def evaluate(
 
     `fid/E`: Frechet distance to the training split by extractor E; `fid_floor/E`: of the test split (its first `count`
     images) to the training split, what a perfect generator of few images would still have. With a classifier also
-    `inception_score/E`, `mode_share/CLASS` and `mode_share_min`. The numbers are the same each time: samples come from
-    `seed`.
+    `inception_score/E`; `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their shares to those
+    that it finds in the training split; `mode_share_min` and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The
+    numbers are the same each time: samples come from `seed`.
     """
     if dataset.dtype == np.float32:
         return evaluate_points(samples, dataset, count, seed, progress)
@@ -49,8 +53,14 @@ def evaluate(
     if found.classes is not None and dataset.class_names is not None:
         metrics[f"inception_score/{extractor.name}"] = inception_score(found)
         shares = mode_shares(found)
-        metrics |= {f"mode_share/{name}": float(share) for name, share in zip(dataset.class_names, shares, strict=True)}
+        # A class that the classifier finds nowhere in the data counts as found once.
+        real = np.maximum(mode_shares(reference), 1 / reference.count)
+        metrics["modes/covered"] = float((shares > 0).sum())
+        metrics["modes/kl"] = kl_divergence(shares, real)
         metrics["mode_share_min"] = float(shares.min())
+        if len(shares) <= MOST_SHARES:
+            named = zip(dataset.class_names, shares, strict=True)
+            metrics |= {f"mode_share/{name}": float(share) for name, share in named}
     return metrics
 
 

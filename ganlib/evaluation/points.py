@@ -17,7 +17,7 @@ from scipy.stats import chi2
 from ganlib.data.dataset import Dataset
 from ganlib.data.sources.base import SplitName
 from ganlib.data.sources.gaussians import GaussianMixture, known_truth
-from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.distances import frechet_distance, kl_divergence
 from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
 
@@ -60,20 +60,17 @@ def mode_metrics(points: NDArray[np.floating], truth: GaussianMixture) -> dict[s
     """What `points` [n, d] have of the modes of `truth`, n > 0.
 
     `modes/covered`: how many get at least `COVERED` of the samples in high quality. `modes/high_quality`: the share of
-    the samples within `WITHIN` sigma of the nearest mode. `modes/kl`: KL(q || w) in nats, q the shares of the samples
-    by nearest mode, w the weights of the modes (PacGAN's reverse KL): 0 for the density itself, log 8 for one mode of a
-    ring of 8. `mode_share/K`: q itself; `mode_share_min`: the smallest.
+    the samples within `WITHIN` sigma of the nearest mode. `modes/kl`: `kl_divergence` of q, the samples' shares by
+    nearest mode, to the weights of the modes. `mode_share/K`: q itself; `mode_share_min`: the smallest.
     """
     modes, good = assign(points, truth)
     weights = np.asarray(truth.weights)
     shares = np.bincount(modes, minlength=len(weights)) / len(points)
     high = np.bincount(modes[good], minlength=len(weights)) / len(points)
-    present = shares > 0
-    kl = float((shares[present] * np.log(shares[present] / weights[present])).sum())
     return {
         "modes/covered": float((high >= COVERED).sum()),
         "modes/high_quality": float(good.mean()),
-        "modes/kl": kl,
+        "modes/kl": kl_divergence(shares, weights),
         **{f"mode_share/{mode}": float(share) for mode, share in enumerate(shares)},
         "mode_share_min": float(shares.min()),
     }

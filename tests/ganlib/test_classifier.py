@@ -74,6 +74,8 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     assert metrics["fid/classifier"] == pytest.approx(0, abs=1e-4)
     assert metrics["fid_floor/classifier"] > 0.01
     assert [metrics[f"mode_share/{digit}"] for digit in range(10)] == pytest.approx(shares, abs=0.01)
+    assert metrics["modes/covered"] == 10
+    assert 0 <= metrics["modes/kl"] < 0.01
     assert metrics["mode_share_min"] == min(metrics[f"mode_share/{digit}"] for digit in range(10))
     assert 9 < metrics["inception_score/classifier"] <= 10
     assert len(metrics) == 2 + 1 + 10 + 1

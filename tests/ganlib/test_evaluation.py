@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
 from ganlib.data import Dataset
 from ganlib.data.storage import Location
-from ganlib.evaluation.distances import frechet_distance, inception_score, mode_shares
+from ganlib.evaluation.distances import frechet_distance, inception_score, kl_divergence, mode_shares
 from ganlib.evaluation.evaluate import evaluate, reference_statistics
 from ganlib.evaluation.extractors import RandomExtractor, extractor_for
 from ganlib.evaluation.statistics import FeatureStatistics
@@ -96,6 +97,13 @@ def test_inception_score_and_mode_shares_of_sure_and_of_clueless_judgements() ->
     assert mode_shares(one).tolist() == [0, 0, 1, 0]
     clueless = FeatureStatistics.of(np.zeros((8, 2)), np.full((8, 4), 0.25))
     assert inception_score(clueless) == pytest.approx(1)
+
+
+def test_kl_divergence_is_scipys_and_that_of_a_collapse_the_logarithm_of_the_modes() -> None:
+    shares, reference = (np.random.default_rng(seed).dirichlet(np.ones(7)) for seed in (0, 1))
+    assert kl_divergence(shares, reference) == pytest.approx(entropy(shares, reference), rel=1e-12)
+    assert kl_divergence(np.eye(8)[3], np.full(8, 1 / 8)) == pytest.approx(np.log(8), rel=1e-12)
+    assert kl_divergence(reference, reference) == 0
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])
