@@ -40,7 +40,7 @@ train: {batch: 33, images: 1650, tick: 33}
 """
 """SYSTEMS.md A2 on a batch that 2 workers share unevenly: batch norm in G, dropout in D."""
 
-SGD = "{kind: sgd, lr: 0.01}"
+SGD = "{kind: sgd, lr: 0.001}"
 RECIPES = {
     "a2": Recipe.parse(yaml.safe_load(A2)),
     # Adam divides by the root of a mean square, so where a gradient is all but nothing its rounding decides the step.
@@ -171,15 +171,19 @@ def alone_and_together(name: str, folder: Path, dataset: Dataset) -> tuple[dict[
     for metric, values in alone.items():
         assert values.shape == (STEPS,)
         assert torch.equal(first[metric], second[metric]), metric
-    # It is a training that the two are to agree on: the discriminator has learned something.
-    assert alone["loss/discriminator"][-5:].mean() < alone["loss/discriminator"][0] - 0.1
     return alone, first
+
+
+def fall(alone: dict[str, Tensor]) -> Tensor:
+    """What the discriminator has learned: it is a training that the two are to agree on."""
+    return alone["loss/discriminator"][0] - alone["loss/discriminator"][-5:].mean()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a2 by sgd", "batch norm under R1"])
 def test_two_workers_have_the_losses_of_one(name: str, together: Path, digits16: Dataset, digits28: Dataset) -> None:
     alone, two = alone_and_together(name, together, digits16 if RECIPES[name].data.size == 16 else digits28)
+    assert fall(alone) > 0.1
     for metric, values in alone.items():
         apart = (two[metric] - values).abs().max()
         assert apart < 1e-4, (metric, apart)
@@ -189,6 +193,7 @@ def test_two_workers_have_the_losses_of_one(name: str, together: Path, digits16:
 def test_two_workers_differ_from_one_by_rounding_alone(together: Path, digits28: Dataset) -> None:
     """A2 with its own Adam, eps 1e-7, that lets rounding grow: to no more than what it grows to in one worker."""
     alone, two = alone_and_together("a2", together, digits28)
+    assert fall(alone) > 0.02
     moved = train(RECIPES["a2"], digits28, last_bit=True)
     for metric, values in alone.items():
         rounding = (moved[metric] - values).abs().max().item()
