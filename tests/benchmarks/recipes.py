@@ -94,7 +94,7 @@ def train(recipe: Recipe, dataset: Dataset, minutes: float, folder: Path) -> dic
     recipe = recipe.with_overrides(f"train.images={images}", f"train.tick={tick}")
     trainer = Trainer(recipe, dataset, device="cpu")
     start = time.process_time()
-    for last in trainer.run():
+    for _ in trainer.run():
         seconds = time.process_time() - start
         if seconds >= 60 * minutes:
             break
