@@ -105,7 +105,7 @@ def train(recipe: Recipe, dataset: Dataset, minutes: float, folder: Path) -> dic
     chosen_metrics = {
         name: value for name, value in found.items() if not name.startswith(("mode_share/", "fid_class/"))
     }
-    return {"minutes": seconds / 60, "images": last.images_seen, **chosen_metrics}
+    return {"minutes": seconds / 60, "images": trainer.progress.images, **chosen_metrics}
 
 
 def speed(recipe: Recipe, dataset: Dataset) -> float:
