@@ -80,6 +80,10 @@ def mlflow_client(tracking_uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri, registry_uri=tracking_uri)
 
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""The tag by which MLflow's pages show an experiment as trainings; they take it for one of language models otherwise."""
+
+
 def experiment_id(client: "MlflowClient", name: str) -> str:
     """The id of the experiment `name`, created if missing; on SQLite its artifacts lie beside the database.
 
@@ -92,7 +96,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
         uri = client.tracking_uri
         beside = (_sqlite_path(uri).parent / "artifacts").as_uri() if _is_sqlite(uri) else None
         try:
-            return str(client.create_experiment(name, artifact_location=beside))
+            return str(client.create_experiment(name, artifact_location=beside, tags=KIND))
         except MlflowException:
             # Another process may have been first, and then it stands; anything else is the error.
             experiment = client.get_experiment_by_name(name)

@@ -103,6 +103,7 @@ def test_the_default_is_a_database_at_home_unless_the_environment_names_another(
     client = mlflow_client(uri)
     with sqlite3.connect(database) as connection:
         experiment = client.get_experiment(experiment_id(client, "tests"))
+        assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
         assert connection.execute("SELECT name FROM experiments ORDER BY name").fetchall() == [("Default",), ("tests",)]
     assert experiment.artifact_location == (database.parent / "artifacts").as_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
