@@ -16,8 +16,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/gan run digits workers=2 --home $(HOME_DIR)
 
+# Two processes of one thread each, a file to one of them: what a module prepares is prepared once.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
