@@ -118,9 +118,9 @@ def speed(recipe: Recipe, dataset: Dataset) -> float:
     warm: tuple[float, int] | None = None
     for tick in trainer.run():
         seconds = time.process_time() - begin
-        if warm is None and seconds > PROBE_SECONDS / 3:
-            warm = seconds, tick.images_seen
-        if warm is not None and seconds > PROBE_SECONDS:
+        if warm is None:
+            warm = (seconds, tick.images_seen) if seconds > PROBE_SECONDS / 3 else None
+        elif seconds > PROBE_SECONDS:
             break
     assert warm is not None
     return (tick.images_seen - warm[1]) / (seconds - warm[0])
