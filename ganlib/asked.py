@@ -48,7 +48,9 @@ def asked_box(values: Any) -> NDArray[np.float32]:
     """float32 [4] of four numbers: x, y, width, height as shares of the sides. Raises UserError for anything else."""
     numbers = _numbers(values)
     if numbers is None or len(numbers) != 4:
-        raise UserError(f"a box is x, y, width and height as shares of the sides, as in 0.1,0.2,0.5,0.5; not {_shown(values)}")
+        raise UserError(
+            f"a box is x, y, width and height as shares of the sides, as in 0.1,0.2,0.5,0.5; not {_shown(values)}"
+        )
     return np.array(numbers, np.float32)
 
 

@@ -16,20 +16,17 @@ if TYPE_CHECKING:
 
 
 def signature_of(method: MethodConfig) -> ModelSignature:
-    """`count` and `seed` are optional; boxes and keypoints are lists of any numbers.
-
-    A list of doubles would refuse [0, 0, 1, 1], which JSON has for [0.0, 0.0, 1.0, 1.0].
-    """
+    """`count` and `seed` are optional, and what the generator may do without."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import AnyType, Array
+    from mlflow.types.schema import Array
 
     types: dict[str, DataType | Array] = {
         "label": DataType.long,
         "text": DataType.string,
         "domain": DataType.string,
-        "box": Array(AnyType()),
-        "keypoints": Array(AnyType()),
+        "box": Array(DataType.double),
+        "keypoints": Array(Array(DataType.double)),
         "image": DataType.string,
     }
     told = [ColSpec(types[column], column, required=name in method.wants) for column, name in COLUMNS.items()]

@@ -158,6 +158,10 @@ class MethodConfig(Config):
         }
         return {name: columns[name]() for name in sorted(self.wants)}
 
+    def truth(self, split: Split, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """What should be made of those records, uint8 [n, H, W, C]; None where nobody knows."""
+        return None
+
     def check(self, data: DataShape) -> None:
         """Raises ValueError, with the reason, when the method cannot work on such data."""
 

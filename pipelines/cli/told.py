@@ -1,4 +1,4 @@
-"""What `gan sample` is told by its options, as a generator is told it: a thing after another, a value of each by name."""
+"""What `gan sample` is told by its options, as a generator is told it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ class Things:
         import numpy as np
 
         values = {name: [value[i] for i in things] for name, value in self.told.items()}
-        return {name: tuple(value) if name in ("labels", "captions") else np.stack(value) for name, value in values.items()}
+        return {
+            name: tuple(value) if name in ("labels", "captions") else np.stack(value) for name, value in values.items()
+        }
 
 
 def things_of(given: Given, recipe: Recipe, domain_names: list[str]) -> Things:
