@@ -29,6 +29,9 @@ from pipelines.train import create_run, train
 INDIFFERENT = {"about", "source", "workers", "evaluate"}
 """Fields of a recipe that leave the weights as they are (a worker count changes their last digits only)."""
 
+RANKING = ("fid/", "fid_patch/", "fid_target/")
+"""What a published generator is ranked by: the first metric of the first of these that its evaluation has."""
+
 Record = dict[str, Any]
 
 
@@ -120,7 +123,7 @@ class Chain:
         if self.recipe.data.points:
             self.say("publish: left out, the served model makes images and no points")
             return None
-        metric = next(name for name in metrics if name.startswith("fid/"))
+        metric = next(name for prefix in RANKING for name in metrics if name.startswith(prefix))
 
         def work() -> Record:
             done = publish(

@@ -159,7 +159,7 @@ class MethodConfig(Config):
         return {name: columns[name]() for name in sorted(self.wants)}
 
     def truth(self, split: Split, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
-        """What should be made of those records, uint8 [n, H, W, C]; None where nobody knows."""
+        """uint8 [k, H, W, C]: what should be made of the records `rows`; None where no image is the right one."""
         return None
 
     def check(self, data: DataShape) -> None:

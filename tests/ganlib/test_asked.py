@@ -101,7 +101,7 @@ def test_an_image_of_another_size_and_mode_is_prepared_as_the_datasets() -> None
     """Of 8x24 the centre square, enlarged: a grey of (10 * 299 + 20 * 587 + 30 * 114) / 1000 = 18.15."""
     recipe = painting(("inputs",)).recipe
     picture = Image.new("RGB", (8, 24), "white")
-    picture.paste((10, 20, 30), (0, 8, 8, 16))
+    picture.paste((10, 20, 30), (0, 4, 8, 20))  # the resizing filter reaches over the square's edge
     file = io.BytesIO()
     picture.save(file, "PNG")
     told = told_by_row({"image": base64.b64encode(file.getvalue()).decode()}, recipe, [])
