@@ -92,9 +92,10 @@ def _open(run: str, home: Path) -> tuple[Sampler, list[str]]:
 
 def _domain_names(run: RunFolder) -> list[str]:
     from ganlib.data.manifest import Manifest
+    from ganlib.data.storage import Location
 
     try:
-        return Manifest.read(Path(run.facts().dataset_path)).columns.domain_names or []
+        return Manifest.read(Location.of(run.facts().dataset_path)).columns.domain_names or []
     except UserError:  # the dataset is gone, and with it its names: there are numbers still
         return []
 

@@ -100,6 +100,7 @@ def things_of(given: Given, recipe: Recipe, domain_names: list[str]) -> Things:
         told["domains"] = _domains(given.domain, domain_names, recipe.data.domains)
     count = _together(told)
     told = {name: values * count if len(values) < count else values for name, values in told.items()}
+    names = names * count if names and len(names) < count else names
     if crossed:
         across = domain_names or [str(number) for number in range(recipe.data.domains)]
         told = {name: [value for value in values for _ in across] for name, values in told.items()}

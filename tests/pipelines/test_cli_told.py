@@ -92,6 +92,10 @@ def test_inputs_are_prepared_as_the_datasets_and_go_to_domains_by_name(opened, p
     words = ("--domain", "1", "--domain", "black,blue")
     assert gan("sample", "run", "-o", tmp_path / "each", "--input", pictures, *words) == 0
     assert [image[1, :3].tolist() for image in images(tmp_path / "each").values()] == [[0, 1, 0], [1, 0, 1]]
+    assert gan("sample", "run", "-o", tmp_path / "both", "--input", pictures / "b.png", *words, "-n", 2) == 0
+    made = images(tmp_path / "both")
+    assert list(made) == ["0000-b-000.png", "0000-b-001.png", "0001-b-000.png", "0001-b-001.png"]
+    assert [image[1, :3].tolist() for image in made.values()] == [[0, 1, 0]] * 2 + [[1, 0, 1]] * 2
 
 
 def test_all_domains_are_a_row_an_image_and_a_column_a_domain(opened, pictures: Path, tmp_path: Path) -> None:
