@@ -64,11 +64,11 @@ def test_told_nothing_it_is_a_grid_of_64(dataset: Dataset) -> None:
 def test_points_are_a_cloud_before_the_data(tmp_path: Path) -> None:
     source = open_source("gaussian-ring", Reading(count=300))
     points = prepare_dataset(source, Preparation(size=8, channels=1), tmp_path, "ring")
-    sampler = painting(points=2)
-    made = sampler.sample(2000)
+    made = np.random.default_rng(0).normal(size=(2000, 1, 2, 1)).astype(np.float32)
     data = points.split("train")
     expected = np.asarray(scatter(made, data.take(np.arange(min(len(data), 2000)))))
-    np.testing.assert_array_equal(drawn(sampler, points), expected)
+    recipe = painting(points=2).recipe
+    np.testing.assert_array_equal(np.asarray(sheet(recipe, points, lambda count: made[:count])), expected)
 
 
 def test_inputs_stand_before_what_is_made_of_them_and_what_should_be(
