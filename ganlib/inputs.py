@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ganlib.asked import asked_image
 from ganlib.data.dataset import Dataset, Split
-from ganlib.data.geometry import Placement
-from ganlib.data.pixels import decode
 from ganlib.data.preparation import Preparation
 from ganlib.data.sources.base import BadRecordError
 from ganlib.draws import stream_generator
@@ -56,11 +55,9 @@ def read_inputs(place: Path, preparation: Preparation) -> tuple[list[str], NDArr
     images = []
     for path in paths:
         try:
-            image = decode(path.read_bytes())
+            images.append(asked_image(path.read_bytes(), preparation))
         except OSError as error:
             raise UserError(f"the image {path} cannot be read: {error.strerror}") from error
         except BadRecordError as error:
             raise UserError(f"the image {path} cannot be used: {error}") from error
-        where = Placement.of(image.width, image.height, preparation.size, preparation.fit)
-        images.append(where.apply(image, preparation.channels))
     return [path.stem for path in paths], np.stack(images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,6 +38,38 @@ def side_by_side(*views: np.ndarray) -> Image.Image:
     """
     together = np.stack(views, 1).reshape(-1, *views[0].shape[1:])
     return grid(together, len(views) * min(len(views[0]), 4))
+
+
+LEFT, LINE = 132, 12
+"""Pixels of what is written to the left of a table's rows, and of a line of it."""
+
+
+def table(cells: np.ndarray, left: Sequence[str] = (), above: Sequence[str] = (), gap: int = 2) -> Image.Image:
+    """uint8 [rows, columns, H, W, C] -> a grid, RGB, with a text to the left of each row and one above each column.
+
+    Texts that are too long for their place end in an ellipsis. Where there are none, there is no place for them.
+    """
+    rows, columns = cells.shape[:2]
+    plain = grid(cells.reshape(-1, *cells.shape[2:]), columns, gap)
+    x, y = LEFT if left else 0, LINE if above else 0
+    whole = Image.new("RGB", (x + plain.width, y + plain.height), "white")
+    whole.paste(plain.convert("RGB"), (x, y))
+    pen, font = ImageDraw.Draw(whole), ImageFont.load_default(10)
+    high, wide = plain.height / rows, plain.width / columns
+    for row, text in enumerate(left):
+        for number, line in enumerate(_lines(text, LEFT, max(int(high) // LINE, 1))):
+            pen.text((4, y + int(row * high) + gap + number * LINE), line, "black", font)
+    for column, text in enumerate(above):
+        (line,) = _lines(text, int(wide), 1)
+        pen.text((x + int(column * wide) + gap, 0), line, "black", font)
+    return whole
+
+
+def _lines(text: str, width: int, most: int) -> list[str]:
+    """At most so many lines that go into so many pixels, at some 6 a letter."""
+    letters = max(width // 6, 2)
+    lines = textwrap.wrap(text, letters) or [""]
+    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][: letters - 1] + "…"]
 
 
 def scatter(points: np.ndarray, data: np.ndarray) -> Image.Image:

@@ -3,16 +3,19 @@
 import math
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ganlib
 from ganlib.errors import UserError
 from ganlib.files import canonical_digest, file_digest
+from ganlib.recipe import Recipe
 from ganlib.sampling import export_generator
+from ganlib.served import row_of
+from pipelines.signature import signature_of
 from pipelines.tracking import mlflow_client
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ def publish(
     metric: str,
     tracking_uri: str,
     run_id: str,
+    domain_names: Sequence[str] = (),
+    told: Mapping[str, Any] | None = None,
 ) -> Published:
     """Register the generator of `checkpoint` as a version of `gan-<dataset_name>`, an output of the run `run_id`.
 
@@ -67,6 +72,9 @@ def publish(
     or by another metric cannot be compared with its own, so they do not keep the alias from it: of the bests, each of
     its dataset, the one published last has it. So a team that prepares its images anew serves what it works on
     now, and a worse model on the old dataset does not bring that back. A score that is no finite number never wins.
+
+    Requests name domains by `domain_names` (by number where there are none). `told`, what a record tells the generator
+    (`ganlib.inputs.told_of`), is the model's example of a request.
 
     Published again, the same weights and code with the same scores are the version that stands.
 
@@ -88,7 +96,8 @@ def publish(
         }
         mine = next((other for other in _versions(client, name) if tags.items() <= other.tags.items()), None)
         if mine is None:
-            mine = _register(client, name, _log_model(client, generator, run_id, tags, Path(folder)), tags)
+            model = _log_model(client, generator, run_id, tags, Path(folder), domain_names, told or {})
+            mine = _register(client, name, model, tags)
     champion = _is_best(mine, _versions(client, name))
     if champion:
         client.set_registered_model_alias(name, CHAMPION, mine.version)
@@ -96,15 +105,24 @@ def publish(
 
 
 def _log_model(
-    client: "MlflowClient", generator: Path, run_id: str, tags: Mapping[str, str], scratch: Path
+    client: "MlflowClient",
+    generator: Path,
+    run_id: str,
+    tags: Mapping[str, str],
+    scratch: Path,
+    domain_names: Sequence[str],
+    told: Mapping[str, Any],
 ) -> "LoggedModel":
     """Upload the model's folder as a logged model, an output of the run at no step in particular."""
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.models import Model
 
+    method = Recipe.load(generator / "recipe.yaml").method
+    example = None
+    if method.wants <= told.keys():
+        example = pd.DataFrame([{"count": 1 if told else 4, "seed": 0, **row_of(told, domain_names)}])
     run = client.get_run(run_id)
     logged = client.create_logged_model(
         run.info.experiment_id, "generator", run_id, tags=dict(tags), params=run.data.params, model_type="generator"
@@ -123,13 +141,10 @@ def _log_model(
             python_model=Path(__file__).with_name("served_model.py"),
             artifacts={"checkpoint": str(generator)},
             code_paths=[str(Path(ganlib.__file__).parent)],
-            signature=ModelSignature(
-                inputs=Schema(
-                    [ColSpec("long", "count"), ColSpec("long", "seed"), ColSpec("long", "label", required=False)]
-                ),
-                outputs=Schema([ColSpec("string", "image"), ColSpec("long", "seed"), ColSpec("long", "index")]),
-            ),
-            input_example=pd.DataFrame({"count": [4], "seed": [0]}),
+            signature=signature_of(method),
+            input_example=example,
+            # By it the served model knows the domains by their names, which no checkpoint has.
+            model_config={"domain_names": list(domain_names)},
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in _REQUIREMENTS],
         )
         client.log_model_artifacts(logged.model_id, str(scratch / "model"))

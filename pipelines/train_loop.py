@@ -15,7 +15,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointUploadMode, ValidationTaskConfig
@@ -24,19 +23,14 @@ from ray.train.collective import broadcast_from_rank_zero
 from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
-from ganlib.inputs import told_of
-from ganlib.pictures import grid, png, scatter, side_by_side
+from ganlib.pictures import png
+from ganlib.sheets import sheet
 from ganlib.training.checkpoint import Snapshot, checkpoint_name, newest_checkpoint
 from ganlib.training.trainer import Tick, Trainer
 from ganlib.training.world import World
 from pipelines.evaluate import evaluate_beside
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
-
-GRID = 64
-"""Images in the grid that is drawn from one fixed noise all through a run."""
-CLOUD = 2_000
-"""Points in its place, where samples are points."""
 
 
 class Writer(Protocol):
@@ -215,19 +209,9 @@ def record(tick: Tick, trainer: Trainer, run: RunFolder, journal: Journal) -> No
 
 
 def draw_samples(trainer: Trainer, run: RunFolder, journal: Journal) -> None:
-    """A picture stamped with the images seen: the grid from the run's fixed noise, the cloud where samples are points,
-    or, of a generator that makes images from images, test images, each with what is made of it to its right."""
+    """A picture stamped with the images seen, laid out by what the generator is told (`ganlib.sheets`)."""
     images = trainer.progress.images
     path = run.pictures / f"samples-{images:012d}.png"
     path.parent.mkdir(exist_ok=True)
-    if trainer.recipe.data.points:
-        data = trainer.dataset.split("train")
-        shown = data.take(np.arange(min(len(data), CLOUD)))
-        picture = scatter(trainer.sample(CLOUD).numpy(), shown)
-    elif "inputs" in trainer.recipe.method.wants:
-        inputs = told_of(trainer.dataset, trainer.recipe.method, GRID // 2)["inputs"]
-        picture = side_by_side(inputs, trainer.sample(GRID // 2).numpy())
-    else:
-        picture = grid(trainer.sample(GRID).numpy())
-    write_atomically(path, png(picture))
+    write_atomically(path, png(sheet(trainer.recipe, trainer.dataset, trainer.sample)))
     journal.picture(images, "samples", path)

@@ -15,6 +15,7 @@ from typing import Any
 from ganlib.data import Dataset
 from ganlib.data.storage import Location
 from ganlib.files import canonical_digest, file_digest, write_atomically
+from ganlib.inputs import told_of
 from ganlib.recipe import Recipe
 from pipelines.console import Progress
 from pipelines.evaluate import evaluate_checkpoint
@@ -27,6 +28,9 @@ from pipelines.train import create_run, train
 
 INDIFFERENT = {"about", "source", "workers", "evaluate"}
 """Fields of a recipe that leave the weights as they are (a worker count changes their last digits only)."""
+
+RANKING = ("fid/", "fid_patch/", "fid_target/")
+"""What a published generator is ranked by: the first metric of the first of these that its evaluation has."""
 
 Record = dict[str, Any]
 
@@ -115,15 +119,24 @@ class Chain:
         return metrics
 
     def publish(self, run: RunFolder, run_id: str, dataset: Dataset, metrics: dict[str, float]) -> Published | None:
-        """The registered model; None for what the model's signature has no words for (images in, points out)."""
-        if self.recipe.method.wants or self.recipe.data.points:
-            self.say("publish: left out, the served model makes images from noise alone")
+        """The registered model; None for what the served model has no answer for: points."""
+        if self.recipe.data.points:
+            self.say("publish: left out, the served model makes images and no points")
             return None
-        metric = next(name for name in metrics if name.startswith("fid/"))
+        metric = next(name for prefix in RANKING for name in metrics if name.startswith(prefix))
 
         def work() -> Record:
-            checkpoint = run.last_checkpoint()
-            done = publish(checkpoint, dataset.name, dataset.digest, metrics, metric, self.tracking_uri, run_id)
+            done = publish(
+                run.last_checkpoint(),
+                dataset.name,
+                dataset.digest,
+                metrics,
+                metric,
+                self.tracking_uri,
+                run_id,
+                dataset.columns.domain_names or (),
+                told_of(dataset, self.recipe.method, 1),
+            )
             return asdict(done)
 
         inputs = {**self._judged(run, dataset), "metrics": metrics, "tracking": self.tracking_uri}

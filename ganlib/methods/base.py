@@ -158,6 +158,10 @@ class MethodConfig(Config):
         }
         return {name: columns[name]() for name in sorted(self.wants)}
 
+    def truth(self, split: Split, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """uint8 [k, H, W, C]: what should be made of the records `rows`; None where no image is the right one."""
+        return None
+
     def check(self, data: DataShape) -> None:
         """Raises ValueError, with the reason, when the method cannot work on such data."""
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -128,12 +128,13 @@ class Trainer:
             rate = (seen - before) / seconds
             yield Tick(seen, self.images_total, metrics, rate, self.progress.seconds, frozenset(due), final)
 
-    def sample(self, count: int, seed: int = 0) -> Tensor:
+    def sample(self, count: int, seed: int = 0, **told: Any) -> Tensor:
         """uint8 [count, H, W, C] from the generator's moving average (from the generator where none is kept).
 
-        What a generator has to be told, input images among it, is that of the dataset's test split.
+        What is told is by name, as a SampleRequest has it; where nothing is, and the generator has to be told, input
+        images among it, it is what the dataset's test split tells.
         """
-        told = told_of(self.dataset, self.recipe.method, count, seed)
+        told = told or told_of(self.dataset, self.recipe.method, count, seed)
         return self.method.sample(self.average or self.method.generator, SampleRequest(count, seed, **told))
 
     def snapshot(self) -> Snapshot:

@@ -1,4 +1,4 @@
-"""`gan sample`: images from a trained generator, of noise, of classes, or of a person's own images."""
+"""`gan sample`: images from a trained generator, of noise or of what a person tells it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ import typer
 
 from ganlib.errors import UserError
 from pipelines.cli.options import DEFAULT_HOME, HomeOption, open_home
+from pipelines.cli.told import Given, Things, things_of
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ganlib.sampling import Sampler
+    from pipelines.run_folder import RunFolder
 
 BLOCK = 256
 """Images made, and written, at a time."""
+MOST = 1_000_000
+UNTOLD = 64
+"""Images of a generator that is told nothing, where no number is asked for."""
 
 
 def sample(
@@ -26,123 +31,175 @@ def sample(
         typer.Option("--out", "-o", help="Folder of single PNG files, or a .png file for one grid (points: .npy)."),
     ],
     count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, max=1_000_000, help="Images to make; 64 by default.")
+        int | None,
+        typer.Option("--count", "-n", min=1, max=MOST, help="Images of each thing told, 1 by default; told none, 64."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    labels: Annotated[
-        str | None, typer.Option(help="Classes to draw, by number: 3,3,7. In turn, where --count asks for more.")
+    labels: Annotated[str | None, typer.Option(help="Classes to draw, by number: 3,3,7.")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(help='What to draw: "blue hair and red eyes"; @FILE for a text in each line. May be repeated.'),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(help="Where to draw it: x,y,width,height as shares of the sides. One for all, or one each."),
+    ] = None,
+    keypoints: Annotated[
+        list[str] | None,
+        typer.Option(help='Where its parts are: "x,y x,y - x,y", - for one that is not there; or a .json file.'),
     ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--input", help="An image or a folder of them, for a generator that makes images from images."),
     ] = None,
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(help="What images are to become, by name or number: one for all, or one each; all for every."),
+    ] = None,
     interpolate: Annotated[
-        int, typer.Option(min=0, max=1000, help="With --input: images between each two that follow each other.")
+        int, typer.Option(min=0, max=1000, help="Images between each two inputs or texts that follow each other.")
     ] = 0,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Draw images from a trained generator: the same seed gives the same images."""
-    sampler = _open(run, home)
-    if source is not None:
-        if labels is not None or count is not None:
-            raise UserError("--input says how many images there are and of what; leave out --count and --labels")
-        _from_images(sampler, source, interpolate, out)
+    """Draw images from a trained generator: the same seed, told the same, gives the same images."""
+    sampler, domain_names = _open(run, home)
+    things = things_of(Given(labels, text, box, keypoints, source, domain), sampler.recipe, domain_names)
+    if interpolate:
+        _from_one_to_the_next(sampler, things, interpolate, count, seed, out)
     else:
-        if interpolate:
-            raise UserError("--interpolate goes between images; give some with --input")
-        if "inputs" in sampler.recipe.method.wants:
-            raise UserError("this generator makes images from images; give some with --input")
-        classes = None if labels is None else _classes(labels)
-        _from_noise(sampler, count or (len(classes) if classes else 64), seed, classes, out)
+        _each(sampler, things, count or (1 if things.count else UNTOLD), seed, out)
     typer.echo(out)
 
 
-def _open(run: str, home: Path) -> Sampler:
+def _open(run: str, home: Path) -> tuple[Sampler, list[str]]:
+    """The generator, and its domains' names where the run's dataset still is where it was."""
     from ganlib.sampling import load_sampler
     from ganlib.training.checkpoint import newest_checkpoint
-    from pipelines.run_folder import find_run
+    from pipelines.run_folder import RunFolder, find_run
 
+    folder: Path | None = Path(run)
     if (Path(run) / "progress.json").is_file():
-        return load_sampler(Path(run))
-    found = find_run(open_home(home), run)
-    folder = newest_checkpoint(found.path)
-    if folder is None:
-        raise UserError(f"run {found.name} has no whole checkpoint yet")
-    return load_sampler(folder)
+        found = RunFolder(Path(run).resolve().parent)
+    else:
+        found = find_run(open_home(home), run)
+        folder = newest_checkpoint(found.path)
+        if folder is None:
+            raise UserError(f"run {found.name} has no whole checkpoint yet")
+    assert folder is not None
+    sampler = load_sampler(folder)
+    return sampler, _domain_names(found) if "domains" in sampler.recipe.method.takes and found.exists else []
 
 
-def _classes(labels: str) -> list[int]:
+def _domain_names(run: RunFolder) -> list[str]:
+    from ganlib.data.manifest import Manifest
+    from ganlib.data.storage import Location
+
     try:
-        return [int(word) for word in labels.split(",")]
-    except ValueError as error:
-        raise UserError(f"--labels is {labels!r}: give classes by number, separated by commas, as in 3,3,7") from error
+        return Manifest.read(Location.of(run.facts().dataset_path)).columns.domain_names or []
+    except UserError:  # the dataset is gone, and with it its names: there are numbers still
+        return []
 
 
-def _from_noise(sampler: Sampler, count: int, seed: int, classes: list[int] | None, out: Path) -> None:
+def _each(sampler: Sampler, things: Things, count: int, seed: int, out: Path) -> None:
+    """`count` images of each thing; image i of them all is number i of the seed's sequence."""
     from pipelines.console import Progress
 
+    total = count * max(things.count, 1)
+    if total > MOST:
+        raise UserError(f"{things.count:,} things, {count:,} images of each, are more than {MOST:,}; ask for fewer")
+
     def block(first: int, size: int) -> np.ndarray:
-        asked = None if classes is None else [classes[i % len(classes)] for i in range(first, first + size)]
-        return sampler.sample(size, seed, first, labels=asked)
+        told = things.request([i // count for i in range(first, first + size)]) if things.count else {}
+        return sampler.sample(size, seed, first, **told)
 
     if sampler.recipe.data.points:
-        _write_points(out, block(0, count))
-        return
-    if out.suffix == ".png":
-        _write_grid(out, block(0, count))
-        return
-    _make(out)
-    with Progress("sample") as progress:
-        for first in range(0, count, BLOCK):
-            images = block(first, min(BLOCK, count - first))
-            _write(out, [f"sample-{first + i:06d}" for i in range(len(images))], images)
-            progress.update(first + len(images), count)
+        _write_points(out, block(0, total))
+    elif out.suffix == ".png":
+        _write_sheet(out, things, block(0, total), count)
+    else:
+        with Progress("sample") as progress:
+            for first in range(0, total, BLOCK):
+                images = block(first, min(BLOCK, total - first))
+                _write(out, [_name(things, first + i, count) for i in range(len(images))], images)
+                progress.update(first + len(images), total)
 
 
-def _from_images(sampler: Sampler, source: Path, interpolate: int, out: Path) -> None:
-    """Each input made again, under its name; what lies between two under the first's, numbered.
+def _name(things: Things, index: int, count: int) -> str:
+    """Of the file of an image; where it is made of an input it has that one's name, and its domain's."""
+    if things.names is None:
+        return f"sample-{index:06d}"
+    thing, across = index // count, things.across or [""]
+    name = f"{thing // len(across):04d}-{things.names[thing]}"
+    if things.across:
+        name += f"-{across[thing % len(across)].replace('/', '_')}"
+    return f"{name}-{index % count:03d}" if count > 1 else name
 
-    A grid has each input before what is made of it; interpolated, a row from each input to the next.
-    """
+
+def _write_sheet(out: Path, things: Things, images: np.ndarray, count: int) -> None:
+    """One picture: inputs before what is made of them, texts to the left, domains above; else a grid."""
     import numpy as np
 
     from ganlib.files import write_atomically
-    from ganlib.inputs import read_inputs
-    from ganlib.pictures import png, side_by_side
+    from ganlib.pictures import png, side_by_side, table
 
-    names, inputs = read_inputs(source, sampler.recipe.data.preparation)
-    made = sampler.sample(len(inputs), inputs=inputs, interpolate=interpolate)
-    if out.suffix != ".png":
-        _make(out)
-        steps = interpolate + 1
-        numbered = [f"{i:04d}-{name}" for i, name in enumerate(names)]
-        _write(
-            out,
-            [f"{numbered[i // steps]}-{i % steps:03d}" if steps > 1 else numbered[i] for i in range(len(made))],
-            made,
-        )
-    elif not interpolate or len(inputs) == 1:
-        write_atomically(out, png(side_by_side(inputs, made)))
+    inputs = things.told.get("inputs")
+    across = things.across or [""]
+    rows = images.reshape(-1, count * len(across), *images.shape[1:])
+    if inputs is not None:
+        before = np.stack(inputs[:: len(across)])
+        if rows.shape[1] == 1:
+            picture = side_by_side(before, images)
+        else:
+            heads = ["input", *(name for name in across for _ in range(count))] if things.across else []
+            picture = table(np.concatenate([before[:, None], rows], 1), above=heads)
+    elif "captions" in things.told or things.across:
+        heads = [name for name in across for _ in range(count)] if things.across else []
+        texts = list(things.told.get("captions", ()))[:: len(across)]
+        picture = table(rows, texts, heads)
     else:
-        starts = range(0, len(made) - 1, interpolate + 1)
-        rows = [
-            np.concatenate([inputs[i : i + 1], made[start : start + interpolate + 2], inputs[i + 1 : i + 2]])
-            for i, start in enumerate(starts)
-        ]
-        _write_grid(out, np.concatenate(rows), interpolate + 4)
+        _write_grid(out, images, count if things.count and count > 1 else None)
+        return
+    write_atomically(out, png(picture))
 
 
-def _make(folder: Path) -> None:
+def _from_one_to_the_next(
+    sampler: Sampler, things: Things, interpolate: int, count: int | None, seed: int, out: Path
+) -> None:
+    """Each thing, and `interpolate` images between each two; a grid has a row from each to the next.
+
+    Inputs stand at the two ends of their row, and give their names to the files.
+    """
+    import numpy as np
+
+    if count is not None:
+        raise UserError("--interpolate says how many images there are; leave out --count")
+    if not things.told.keys() & {"inputs", "captions"}:
+        raise UserError("--interpolate goes between images or texts; give some with --input or --text")
+    made = sampler.sample(things.count, seed, interpolate=interpolate, **things.request(list(range(things.count))))
+    steps = interpolate + 1
+    if out.suffix != ".png":
+        names = things.names or ["sample"] * things.count
+        _write(out, [f"{i // steps:04d}-{names[i // steps]}-{i % steps:03d}" for i in range(len(made))], made)
+        return
+    if things.count == 1:
+        _write_sheet(out, things, made, 1)
+        return
+    rows = [made[start : start + steps + 1] for start in range(0, len(made) - 1, steps)]
+    if "inputs" in things.told:
+        ends = np.stack(things.told["inputs"])
+        rows = [np.concatenate([ends[i : i + 1], row, ends[i + 1 : i + 2]]) for i, row in enumerate(rows)]
+    _write_grid(out, np.concatenate(rows), len(rows[0]))
+
+
+def _write(folder: Path, names: list[str], images: np.ndarray) -> None:
+    """A PNG each, in a folder that is made where it is missing."""
+    from ganlib.files import write_atomically
+    from ganlib.pictures import png, to_image
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the output folder {folder} cannot be written ({error.strerror})") from error
-
-
-def _write(folder: Path, names: list[str], images: np.ndarray) -> None:
-    from ganlib.files import write_atomically
-    from ganlib.pictures import png, to_image
-
     for name, image in zip(names, images, strict=True):
         write_atomically(folder / f"{name}.png", png(to_image(image)))
 

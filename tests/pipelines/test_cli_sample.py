@@ -83,10 +83,16 @@ def test_classes_are_drawn_as_they_are_named(folder: Path, tmp_path: Path) -> No
     expected = sampler.sample(3, labels=[3, 3, 7])
     np.testing.assert_array_equal(np.stack(list(images(tmp_path / "out").values())), expected[..., 0])
     assert not np.array_equal(expected[1], sampler.sample(3, labels=[3, 4, 7])[1])
-    # More than a block of images, the classes in turn.
-    assert gan("sample", folder / "classes", "-o", tmp_path / "many", "--labels", "9,0", "-n", 258) == 0
-    turns = sampler.method.sample(sampler.generator, SampleRequest(258, labels=(9, 0) * 129)).numpy()
-    np.testing.assert_array_equal(np.stack(list(images(tmp_path / "many").values())), turns[..., 0])
+    # More than a block of images, so many of each class.
+    assert gan("sample", folder / "classes", "-o", tmp_path / "many", "--labels", "9,0", "-n", 129) == 0
+    each = sampler.method.sample(sampler.generator, SampleRequest(258, labels=(9,) * 129 + (0,) * 129)).numpy()
+    np.testing.assert_array_equal(np.stack(list(images(tmp_path / "many").values())), each[..., 0])
+    # On a grid a row a class.
+    assert gan("sample", folder / "classes", "-o", tmp_path / "grid.png", "--labels", "9,0", "-n", 5) == 0
+    grid = np.asarray(Image.open(tmp_path / "grid.png"))[::4, ::4]
+    assert grid.shape == (2 * 18 + 2, 5 * 18 + 2)
+    expected = sampler.sample(10, labels=[9] * 5 + [0] * 5)
+    np.testing.assert_array_equal(grid[20:36, 38:54], expected[7, :, :, 0])
 
 
 def test_a_persons_images_are_made_again_and_gone_between(folder: Path, tmp_path: Path) -> None:
@@ -135,12 +141,14 @@ def test_points_are_numbers_in_a_file(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["encoder"], "this generator makes images from images; give some with --input"),
+        (["encoder"], "the generator of tiny has to be told what to make; give --input"),
         (["encoder", "--input", "missing.png"], "the image missing.png cannot be read: No such file"),
-        (["encoder", "--input", "x", "-n", "3"], "--input says how many images there are and of what"),
-        (["noise", "--input", "{folder}/pictures"], "the generator of tiny takes no inputs; leave the inputs out"),
-        (["noise", "--labels", "1"], "the generator of tiny takes no labels; leave the labels out"),
-        (["noise", "--interpolate", "3"], "--interpolate goes between images; give some with --input"),
+        (["encoder", "--input", "{folder}/pictures", "--interpolate", "1", "-n", "3"], "leave out --count"),
+        (["noise", "--input", "{folder}/pictures"], "takes no --input; it takes --count, --seed"),
+        (["noise", "--labels", "1"], "the generator of tiny takes no --labels; it takes --count, --seed"),
+        (["classes", "--text", "a seven"], "takes no --text; it takes --labels, --count, --seed"),
+        (["noise", "--interpolate", "3"], "--interpolate goes between images or texts; give some with --input or"),
+        (["classes", "--labels", "1,2", "-n", "1000000"], "2 things, 1,000,000 images of each, are more than 1,000,0"),
         (["classes", "--labels", "1,cat"], "--labels is '1,cat': give classes by number, separated by commas"),
         (["classes", "--labels", "1,10"], "give one label from 0 to 9 for each of the 2 images"),
     ],

@@ -131,10 +131,15 @@ def test_the_model_is_a_version_with_its_scores_and_an_output_of_its_run(
 
 def test_the_model_has_a_signature_and_an_example_that_fits_it(model: Any) -> None:
     inputs, outputs = model.metadata.signature.inputs, model.metadata.signature.outputs
-    assert [(column.name, column.type.name, column.required) for column in inputs] == [
-        ("count", "long", True),
-        ("seed", "long", True),
+    assert [(column.name, innermost(column.type).name, column.required) for column in inputs] == [
+        ("count", "long", False),
+        ("seed", "long", False),
         ("label", "long", False),
+        ("text", "string", False),
+        ("domain", "string", False),
+        ("box", "double", False),
+        ("keypoints", "double", False),
+        ("image", "string", False),
     ]
     assert [(column.name, column.type.name) for column in outputs] == [
         ("image", "string"),
@@ -142,6 +147,13 @@ def test_the_model_has_a_signature_and_an_example_that_fits_it(model: Any) -> No
         ("index", "long"),
     ]
     assert len(model.predict(model.input_example)) == 4
+
+
+def innermost(kind: Any) -> Any:
+    """Of lists of lists, what they are of."""
+    from mlflow.types.schema import Array
+
+    return innermost(kind.dtype) if isinstance(kind, Array) else kind
 
 
 def test_no_file_of_the_model_is_a_pickle_and_only_what_sampling_needs_is_there(model_folder: Path) -> None:
@@ -233,7 +245,7 @@ def test_a_label_that_does_not_fit_is_answered_with_what_is_allowed(model: Any, 
     for asked, labels, complaint in (
         (told_model, [0, 3], "label is 3; it has to be 0 to 2"),
         (told_model, [-1, 0], "label is -1; it has to be 0 to 2"),
-        (model, [0, 0], "this generator knows no classes; leave the label out"),
+        (model, [0, 0], "row 1: the generator of tiny takes no label; it takes count, seed"),
         (told_model, [1.5, 0], "Incompatible input types for column label"),
     ):
         with pytest.raises(MlflowException, match=complaint) as caught:
@@ -241,12 +253,75 @@ def test_a_label_that_does_not_fit_is_answered_with_what_is_allowed(model: Any, 
         assert caught.value.get_http_status_code() == 400
 
 
+@pytest.fixture(scope="module")
+def encoder_model(store: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The published model of a generator that makes images from images, an example with it; and its sampler."""
+    import mlflow
+
+    recipe = Recipe.parse(
+        {
+            "name": "encoder",
+            "data": {"size": 16, "channels": 1},
+            "method": {
+                "kind": "encoder",
+                "encoder": {"widths": [4]},
+                "generator": {"kind": "convnet", "width": 4},
+                "discriminator": {"kind": "convnet", "width": 4},
+            },
+            "optim": {name: {"kind": "adam", "lr": 1e-3} for name in ("generator", "discriminator")},
+            "train": {"batch": 4, "images": 100},
+        }
+    )
+    method = recipe.method.build(recipe.shape)
+    snapshot = Snapshot.take(recipe, Progress(), DATASET, method.generator, None, method.discriminator, {}, {})
+    checkpoint = snapshot.write(tmp_path_factory.mktemp("encoder") / "checkpoint")
+    run = open_run(store, "tests", "encoder", {}, "encoder")
+    told = {"inputs": noise16(1, 0)}
+    made = publish(checkpoint, "encoder", DATASET, {"fid/x": 1.0}, "fid/x", store, run, told=told)
+    version = mlflow_client(store).get_model_version(made.name, made.version)
+    folder = tmp_path_factory.mktemp("encoder-model")
+    files = mlflow.artifacts.download_artifacts(version.source, dst_path=str(folder), tracking_uri=store)
+    return mlflow.pyfunc.load_model(files), load_sampler(checkpoint)
+
+
+def noise16(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 1), np.uint8)
+
+
+def test_a_published_encoder_makes_images_of_those_in_the_request(encoder_model: Any) -> None:
+    import pandas as pd
+    from mlflow.exceptions import MlflowException
+
+    model, sampler = encoder_model
+    (required,) = (column.name for column in model.metadata.signature.inputs if column.required)
+    assert required == "image"
+    example = model.input_example
+    assert example[["count", "seed"]].to_numpy().tolist() == [[1, 0]]
+    np.testing.assert_array_equal(decoded(example["image"][0]), noise16(1, 0)[0, ..., 0])
+    pictures = noise16(2, 1)
+    texts = []
+    for pixels in pictures:
+        file = io.BytesIO()
+        Image.fromarray(pixels[..., 0]).save(file, "PNG")
+        texts.append(base64.b64encode(file.getvalue()).decode())
+    answer = model.predict(pd.DataFrame({"image": texts}))
+    assert answer[["seed", "index"]].to_numpy().tolist() == [[0, 0], [0, 0]]
+    found = np.stack([decoded(image) for image in answer["image"]])
+    np.testing.assert_array_equal(found, sampler.sample(2, inputs=pictures)[..., 0])
+    for image, complaint in (("?", "image is not base64"), ("AAAA", "image cannot be used: not a JPEG, PNG")):
+        with pytest.raises(MlflowException, match=complaint) as caught:
+            model.predict(pd.DataFrame({"image": [image]}))
+        assert caught.value.get_http_status_code() == 400
+    with pytest.raises(MlflowException, match=r"missing inputs \['image'\]"):
+        model.predict(pd.DataFrame({"count": [1]}))
+
+
 def test_a_request_of_other_columns_or_types_is_refused(model: Any) -> None:
     import pandas as pd
     from mlflow.exceptions import MlflowException
 
     for frame, complaint in (
-        (pd.DataFrame({"count": [1]}), r"missing inputs \['seed'\]"),
+        (pd.DataFrame({"images": [1]}), "the request asks for nothing; its rows have some of count, seed, label, text"),
         (pd.DataFrame({"count": ["many"], "seed": [1]}), "Incompatible input types for column count"),
         (pd.DataFrame({"count": [1.5], "seed": [1]}), "Incompatible input types for column count"),
     ):
@@ -327,6 +402,7 @@ def ask(address: str, records: list[dict[str, object]]) -> tuple[int, Any]:
 def test_a_served_model_answers_with_images_and_a_bad_request_with_400(serving: str, checkpoint: Path) -> None:
     status, answer = ask(serving, [{"count": 2, "seed": 5}])
     assert status == 200
+    assert ask(serving, [{"seed": 0}]) == ask(serving, [{"count": 1}])  # what is left out is 1 and 0
     rows = answer["predictions"]
     assert [(row["seed"], row["index"]) for row in rows] == [(5, 0), (5, 1)]
     images = np.stack([decoded(row["image"]) for row in rows])
@@ -334,7 +410,7 @@ def test_a_served_model_answers_with_images_and_a_bad_request_with_400(serving: 
     assert ask(serving, [{"count": 2, "seed": 5}]) == (status, answer)
     bad_requests: list[tuple[dict[str, object], str]] = [
         ({"count": 0, "seed": 1}, "count is 0; it has to be 1 to 1024"),
-        ({"count": 1}, "missing inputs ['seed']"),
+        ({"count": 1, "text": "a blue one"}, "the generator of tiny takes no text; it takes count, seed"),
         ({"count": "x", "seed": 1}, "count"),
     ]
     for record, complaint in bad_requests:
