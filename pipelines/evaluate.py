@@ -13,6 +13,7 @@ from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import extractor_for
 from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.evaluation.samples import Samples
+from ganlib.evaluation.translation import translation_metrics
 from ganlib.files import write_atomically
 from ganlib.sampling import Sampler, load_sampler
 from pipelines.journal import Journal
@@ -45,6 +46,8 @@ def evaluate_checkpoint(
 def judge(sampler: Sampler, dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> dict[str, float]:
     """All metrics that there are for what `sampler` makes, on as many samples as its recipe says."""
     config, method = sampler.recipe.evaluate, sampler.recipe.method
+    if {"inputs", "domains"} <= method.wants:
+        return translation_metrics(sampler, dataset, config.samples, config.seed, progress)
     if "inputs" in method.wants:
         made = Reconstructions(sampler, dataset)
         count = min(config.samples, made.count)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ganlib.data import Dataset
+from ganlib.data.unpaired import epoch_images
 from ganlib.errors import UserError
 from ganlib.pictures import animate, curves, sheet
 from ganlib.recipe import Recipe
@@ -74,11 +75,11 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
         status: Status = "FAILED"
         try:
             if not run.finished:
-                total = recipe.train.length(len(dataset.split("train")))
+                total = recipe.train.length(epoch_images(dataset, recipe.method.pairing))
                 with followed(run, total):
                     fit(run, recipe)
                 run.finish(sorted(path.name for path in run.path.glob("checkpoint-*"))[-1])
-            draw(run, journal, len(dataset.split("train")))
+            draw(run, journal, epoch_images(dataset, recipe.method.pairing))
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"

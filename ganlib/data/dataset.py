@@ -74,6 +74,19 @@ class Dataset:
         return self.manifest.columns.class_names
 
     @property
+    def exclusive_domains(self) -> bool:
+        """Whether there are domains and records are in one each, told by their counts."""
+        manifest = self.manifest
+        return manifest.domain_counts is not None and all(
+            sum(manifest.domain_counts.get(split, ())) == count for split, count in manifest.counts.items()
+        )
+
+    @property
+    def judged_names(self) -> list[str] | None:
+        """What the dataset's classifier tells apart: its classes; without these its domains, where a record has one."""
+        return self.class_names or (self.columns.domain_names if self.exclusive_domains else None)
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels; (1, dimensions, 1) for points."""
         return self.manifest.image_shape

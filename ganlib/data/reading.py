@@ -14,6 +14,7 @@ SourceKind = Literal[
     "attributes",
     "pairs",
     "pair-folders",
+    "halves",
     "domains",
     "parquet",
     "mnist",

@@ -104,8 +104,7 @@ class Split:
         return self._take(indices, "partner")
 
     def _take(self, indices: NDArray[np.integer], side: Literal["images", "partner"]) -> NDArray[Any]:
-        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
-            raise IndexError(f"image indices from {indices.min()} to {indices.max()}, of {len(self)} images")
+        self._check(indices)
         if len(self.shards) == 1:
             return getattr(self._shard(0), side).take(indices, axis=0)
         taken = np.empty((len(indices), *self.image_shape), self.dtype)
@@ -114,6 +113,10 @@ class Split:
             rows = np.flatnonzero(owners == owner)
             taken[rows] = getattr(self._shard(int(owner)), side).take(indices[rows] - self._starts[owner], axis=0)
         return taken
+
+    def _check(self, indices: NDArray[np.integer]) -> None:
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"image indices from {indices.min()} to {indices.max()}, of {len(self)} images")
 
     def _joined(self, column: str, attribute: str) -> NDArray[Any] | None:
         there = self._layout.arrays().get(column)

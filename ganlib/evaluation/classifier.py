@@ -1,4 +1,7 @@
-"""The dataset's own classifier: a small network trained on the labels at preparation, whose features judge samples."""
+"""The dataset's own classifier: a small network trained at preparation, whose features judge samples.
+
+It tells the classes apart; in a dataset without classes whose records are in one domain each, the domains.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ganlib.data.batches import normalise, open_batches
-from ganlib.data.dataset import Dataset
+from ganlib.data.dataset import Dataset, Split
 from ganlib.data.manifest import ClassifierRecord
 from ganlib.draws import stream_seed
 from ganlib.errors import UserError
@@ -61,12 +65,13 @@ class Classifier(nn.Module):
 
 
 def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """Trains the classifier of a labelled dataset, keeps it beside the shards, its accuracy in the manifest.
+    """Trains the classifier of a dataset of classes, or of exclusive domains, keeps it beside the shards, its accuracy in the manifest.
 
     The accuracy is of the test split (where that is empty, of the training split). Deterministic on one machine. Does
     nothing where the classifier stands already, nor for points of a density, whose truth is known.
     """
-    if dataset.manifest.classifier is not None or dataset.class_names is None or dataset.columns.dtype == "float32":
+    names = dataset.judged_names
+    if dataset.manifest.classifier is not None or names is None or dataset.columns.dtype == "float32":
         return dataset
     train = dataset.split("train")
     batch = min(BATCH, len(train))
@@ -75,18 +80,21 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
     steps = min(IMAGES, MAX_EPOCHS * len(train)) // batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(0, "classifier"))
-        network = Classifier(ImageShape(*dataset.image_shape), len(dataset.class_names))
+        network = Classifier(ImageShape(*dataset.image_shape), len(names))
         network.to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(network.parameters(), 2e-3, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
         for step in range(steps):
             chosen = batches[step]
-            assert chosen.labels is not None
+            labels = chosen.labels
+            if labels is None:
+                assert chosen.domains is not None
+                labels = chosen.domains.argmax(1)
             with torch.autocast("cpu", torch.bfloat16):
                 features = network.body(chosen.images)
                 # Dropped features make each of them carry the class, as Inception's do.
                 logits = network.head(F.dropout(features, 0.3))
-                loss = F.cross_entropy(logits.float(), chosen.labels)
+                loss = F.cross_entropy(logits.float(), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -95,8 +103,7 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
                 progress((step + 1) * batch, steps * batch)
     network.eval()
     judged = dataset.split("test") if len(dataset.split("test")) else train
-    assert judged.labels is not None
-    accuracy = _accuracy(network, judged.take(np.arange(len(judged))), judged.labels)
+    accuracy = _accuracy(network, judged.take(np.arange(len(judged))), judged_labels(judged))
     content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     (dataset.location / FILE).write(content)
     digest = hashlib.sha256(content).hexdigest()
@@ -105,10 +112,19 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
     )
 
 
+def judged_labels(split: Split) -> NDArray[np.int64]:
+    """int64 [n]: the records' classes; without these the domain that each is in."""
+    if split.labels is not None:
+        return split.labels
+    domains = split.column("domains")
+    assert domains is not None
+    return domains.argmax(1)
+
+
 def load_classifier(dataset: Dataset) -> Classifier:
     """The classifier kept with `dataset`, in eval mode. Raises UserError where there is none or it is damaged."""
-    record = dataset.manifest.classifier
-    if record is None or dataset.class_names is None:
+    record, names = dataset.manifest.classifier, dataset.judged_names
+    if record is None or names is None:
         raise UserError(f"dataset {dataset.name} has no classifier: its images have no labels")
     place = dataset.location / record.file
     content = place.read() if place.kind() == "file" else b""
@@ -116,7 +132,7 @@ def load_classifier(dataset: Dataset) -> Classifier:
         raise UserError(
             f"{place} is not the classifier that was written; remove {dataset.location} and prepare it again"
         )
-    network = Classifier(ImageShape(*dataset.image_shape), len(dataset.class_names))
+    network = Classifier(ImageShape(*dataset.image_shape), len(names))
     network.load_state_dict(load(content))
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 

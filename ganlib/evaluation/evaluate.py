@@ -50,7 +50,7 @@ def evaluate(
     if len(dataset.split("test")) > 1:
         floor = reference_statistics(dataset, extractor, "test", count)
         metrics[f"fid_floor/{extractor.name}"] = frechet_distance(floor, reference)
-    if found.classes is not None and dataset.class_names is not None:
+    if found.classes is not None and dataset.judged_names is not None:
         metrics[f"inception_score/{extractor.name}"] = inception_score(found)
         shares = mode_shares(found)
         # A class that the classifier finds nowhere in the data counts as found once.
@@ -59,7 +59,7 @@ def evaluate(
         metrics["modes/kl"] = kl_divergence(shares, real)
         metrics["mode_share_min"] = float(shares.min())
         if len(shares) <= MOST_SHARES:
-            named = zip(dataset.class_names, shares, strict=True)
+            named = zip(dataset.judged_names, shares, strict=True)
             metrics |= {f"mode_share/{name}": float(share) for name, share in named}
     return metrics
 

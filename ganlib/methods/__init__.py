@@ -5,8 +5,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from ganlib.methods.base import Loss, Method, SampleRequest
+from ganlib.methods.cyclegan import CycleGANConfig
 from ganlib.methods.encoder import EncoderConfig
 from ganlib.methods.noise_to_image import NoiseToImageConfig
+from ganlib.methods.stargan import StarGANConfig
 
 
 def _with_kind(values: Any) -> Any:
@@ -15,7 +17,8 @@ def _with_kind(values: Any) -> Any:
 
 
 AnyMethod = Annotated[
-    Annotated[NoiseToImageConfig | EncoderConfig, Field(discriminator="kind")], BeforeValidator(_with_kind)
+    Annotated[NoiseToImageConfig | EncoderConfig | CycleGANConfig | StarGANConfig, Field(discriminator="kind")],
+    BeforeValidator(_with_kind),
 ]
 
 __all__ = ["AnyMethod", "Loss", "Method", "SampleRequest"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ganlib.data.batches import Batch
 from ganlib.data.split import Split
+from ganlib.data.unpaired import Pairing
 from ganlib.draws import Draws
 from ganlib.networks.base import Config, ImageShape
 
@@ -122,6 +123,14 @@ class Method(nn.Module):
 
 class MethodConfig(Config):
     """Config of a method; stands beside it."""
+
+    pairing: ClassVar[Pairing] = "as-stored"
+    """What a row of a training batch holds: a record, or unpaired images of two domains (ganlib.data.unpaired)."""
+
+    @property
+    def one_domain(self) -> bool:
+        """Whether each record has to be in one domain and no other."""
+        return False
 
     @property
     def takes(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ image: D(x, *given), `given` being tensors of one row an image (a class, an inpu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -26,6 +26,15 @@ ADAPT_EVERY = 4
 """Discriminator steps between two moves of the adaptive augmentation's probability (Karras et al. 2020)."""
 
 Given = tuple[Tensor, ...]
+
+
+class Judging(Protocol):
+    """`judging(images, *given)` -> logits, any shape [n, ...]; `forward` is the same, never compiled."""
+
+    @property
+    def forward(self) -> Callable[..., Tensor]: ...
+
+    def __call__(self, images: Tensor, *given: Tensor) -> Tensor: ...
 
 
 class InstanceNoise(Config):
@@ -102,7 +111,7 @@ class Game(nn.Module):
             self.register_buffer("signs", torch.zeros(2, dtype=torch.float64))
 
     def discriminator_loss(
-        self, discriminator: nn.Module, real: Tensor, fake: Tensor, given: Given, draws: Draws, step: int
+        self, discriminator: Judging, real: Tensor, fake: Tensor, given: Given, draws: Draws, step: int
     ) -> Loss:
         """D's loss, penalty and all, on real and (detached) fake images, float [n, C, H, W], told `given` of both.
 
@@ -128,7 +137,7 @@ class Game(nn.Module):
             parts["augment/probability"] = self.probability
         return Loss(loss, {name: part.detach() for name, part in parts.items()})
 
-    def generator_loss(self, discriminator: nn.Module, real: Tensor, fake: Tensor, given: Given, draws: Draws) -> Loss:
+    def generator_loss(self, discriminator: Judging, real: Tensor, fake: Tensor, given: Given, draws: Draws) -> Loss:
         """G's loss on fakes that carry its graph. Parts: loss/generator, d_fake."""
         fake_logits = discriminator(self._veiled(fake, draws), *given).float()
         real_logits = None

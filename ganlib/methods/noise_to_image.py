@@ -12,13 +12,11 @@ from torch import Tensor, nn
 from ganlib.data.batches import Batch, quantise
 from ganlib.draws import Draws, draw_latents, stream_generator
 from ganlib.methods.base import DataShape, SampleRequest
+from ganlib.methods.blocks import SAMPLE_BLOCK
 from ganlib.methods.game import GameConfig, GameMethod, Given
 from ganlib.networks import AnyDiscriminator, AnyGenerator
 from ganlib.networks.base import Config, DiscriminatorConfig, GeneratorConfig
 from ganlib.networks.conditional import ProjectionDiscriminator, build_conditional_generator, check_conditioning
-
-SAMPLE_BLOCK = 64
-"""Latents of samples are drawn, and images made, in blocks of this many, so that each is a function of its index."""
 
 
 class LatentConfig(Config):

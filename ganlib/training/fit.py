@@ -34,3 +34,8 @@ def require_fit(recipe: Recipe, dataset: Dataset) -> None:
                 f"dataset {dataset.name} has {found} {field_name} and recipe {recipe.name} is for {wanted}; "
                 f"say data.{field_name}={found}"
             )
+    if recipe.method.one_domain and not dataset.exclusive_domains:
+        raise UserError(
+            f"recipe {recipe.name} needs each image in one domain, and in dataset {dataset.name} some are in several "
+            "or in none; prepare it with a domain_rule or folders that part them"
+        )

@@ -20,8 +20,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ganlib.data.batches import Batch, choose_loading, open_batches
+from ganlib.data.batches import Batch, Batches, choose_loading, open_batches
 from ganlib.data.dataset import Dataset, Split
+from ganlib.data.unpaired import UnpairedBatches, epoch_images, open_unpaired
 from ganlib.draws import Draws, stream_seed
 from ganlib.errors import UserError
 from ganlib.inputs import told_of
@@ -74,10 +75,12 @@ class Trainer:
         train, split = recipe.train, dataset.split("train")
         resumed = None if resume is None else self._read(resume)
         self.progress = Progress(loading=self._agree_on_loading(split)) if resumed is None else resumed.progress
-        self.images_total = train.length(len(split))
+        pairing = recipe.method.pairing
+        self.images_total = train.length(epoch_images(dataset, pairing))
         rows = self.world.rows(train.batch)
         self.share = (rows[1] - rows[0]) / train.batch
-        self.batches = open_batches(
+        opened = open_unpaired if pairing == "unpaired" else open_batches
+        self.batches: Batches | UnpairedBatches = opened(
             split, train.batch, train.seed, rows, self.device, self.progress.loading, recipe.data.augment
         )
         self.draws = Draws(train.seed, train.batch, rows, self.device)

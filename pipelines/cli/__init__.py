@@ -69,6 +69,7 @@ def train(
 ) -> None:
     """Train a recipe, with checkpoints, evaluation beside the training, and a record in MLflow."""
     from ganlib.data import Dataset
+    from ganlib.data.unpaired import epoch_images
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import find_run, new_run_name, newest_run
     from pipelines.shipped import find_recipe
@@ -96,7 +97,7 @@ def train(
     if recipe is not None and overrides and find_recipe(recipe, overrides) != folder.recipe():
         raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
     if add_epochs:
-        epoch = len(Dataset.open(folder.facts().dataset_path).split("train"))
+        epoch = epoch_images(Dataset.open(folder.facts().dataset_path), folder.recipe().method.pairing)
         folder.lengthen(folder.recipe().train.length(epoch) + round(add_epochs * epoch))
     typer.echo(f"run {folder.path}")
     stage(folder, uri)

@@ -146,6 +146,10 @@ def _of_files(kind: str, tree: FileTree, reading: Reading, table: str | None = N
         from ganlib.data.sources.pairs import PairFoldersSource
 
         return PairFoldersSource(tree, reading)
+    if kind == "halves":
+        from ganlib.data.sources.pairs import HalvesSource
+
+        return HalvesSource(tree, reading)
     if kind == "domains":
         from ganlib.data.sources.domains import DomainsSource
 

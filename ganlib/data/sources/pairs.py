@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from PIL import Image
+
 from ganlib.data.columns import Columns
 from ganlib.data.pixels import decode
 from ganlib.data.reading import Reading
@@ -15,6 +17,7 @@ from ganlib.data.sources.files import FilesSource, image_names, split_by_folder,
 from ganlib.data.trees import FileTree
 from ganlib.errors import UserError
 
+_SIDES = ("left", "right")
 # (the one that becomes `image`, the other): the picture, and what it is drawn from.
 _KNOWN = (("A", "B"), ("target", "input"), ("target", "source"), ("images", "edges"))
 
@@ -33,12 +36,37 @@ class SideBySideSource(FilesSource):
         self._set_records(Columns(partner=True), names, split_by_folder(names))
 
     def read(self, index: int) -> Record:
-        both = decode(self.tree.read(self._names[index]))
-        if both.width % 2:
-            raise BadRecordError(f"a pair side by side of odd width, {both.width}")
-        half = both.width // 2
-        left, right = both.crop((0, 0, half, both.height)), both.crop((half, 0, both.width, both.height))
+        left, right = _halves(self.tree.read(self._names[index]))
         return Record(left, partner=right) if self.reading.first == "left" else Record(right, partner=left)
+
+
+class HalvesSource(FilesSource):
+    """The same files, each half a record of its own, in the domain "left" or "right": pairs that nobody is told of.
+
+    A record is named by its file and, after a #, its half.
+    """
+
+    kind = "halves"
+
+    def __init__(self, tree: FileTree, reading: Reading = Reading()) -> None:
+        super().__init__(tree, reading)
+        names = image_names(tree)
+        halves = [f"{name}#{side}" for name in names for side in _SIDES]
+        self._set_records(Columns(domain_names=list(_SIDES)), halves, split_by_folder(names))
+
+    def read(self, index: int) -> Record:
+        name, _, side = self._names[index].rpartition("#")
+        chosen = _SIDES.index(side)
+        return Record(_halves(self.tree.read(name))[chosen], domains=(int(chosen == 0), int(chosen == 1)))
+
+
+def _halves(content: bytes) -> tuple[Image.Image, Image.Image]:
+    """The left and the right half of a picture. Raises BadRecordError for an odd width."""
+    both = decode(content)
+    if both.width % 2:
+        raise BadRecordError(f"a pair side by side of odd width, {both.width}")
+    half = both.width // 2
+    return both.crop((0, 0, half, both.height)), both.crop((half, 0, both.width, both.height))
 
 
 class PairFoldersSource(FilesSource):

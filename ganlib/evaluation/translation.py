@@ -1,0 +1,123 @@
+"""Judging a generator that translates images into domains, on images that its training has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganlib.data.dataset import Dataset
+from ganlib.data.split import Split
+from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.extractors import ClassifierExtractor, Extractor, RandomExtractor
+from ganlib.evaluation.samples import BLOCK
+from ganlib.evaluation.statistics import FeatureStatistics
+from ganlib.inputs import held_out, held_out_rows
+from ganlib.networks.base import ImageShape
+from ganlib.sampling import Sampler
+
+
+def translation_metrics(
+    sampler: Sampler, dataset: Dataset, count: int, seed: int, progress: Callable[[int, int], None] | None = None
+) -> dict[str, float]:
+    """`count` held-out images, in the seed's order, each translated to every domain that it is not in.
+
+    Of each domain NAME and extractor E, the fixed random network and, where the dataset has a classifier of its
+    domains, that: `fid_target/E/NAME`, the Frechet distance of what is translated to NAME to the training images that
+    are in it; `fid_before/E/NAME`, that of the same images as they were; `fid_target_floor/E/NAME`, that of the
+    held-out images that are in it. With the classifier, `called/NAME` and `called_before/NAME`: the share of the same
+    images that it takes to be of NAME; `judge_accuracy`: its own, on held-out images. `cycle/l1`: E|x - x'|, x' being
+    translated back, in [-1, 1] (StarGAN's reconstruction). Names without /NAME are means over the domains.
+
+    Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
+    """
+    config = sampler.recipe.method
+    extractors: list[Extractor] = [RandomExtractor(ImageShape(*dataset.image_shape))]
+    judged = dataset.manifest.classifier is not None and dataset.judged_names == dataset.columns.domain_names
+    if judged:
+        extractors.append(ClassifierExtractor(dataset))
+    names, split, train = dataset.columns.domain_names or [], held_out(dataset), dataset.split("train")
+    chosen = np.sort(held_out_rows(dataset, min(count, len(split)), seed))
+    own, training = _domains(split), _domains(train)
+    found: dict[str, dict[str, float]] = {}
+    distances: list[tuple[float, int]] = []
+    for domain, name in enumerate(names):
+        lacking = chosen[own[chosen, domain] == 0]
+        there = np.flatnonzero(training[:, domain])
+        if min(len(lacking), len(there)) < 2:
+            continue
+        asked = own[lacking].copy()
+        if config.one_domain:
+            asked[:] = 0
+        asked[:, domain] = 1
+        statistics = _Translated(extractors)
+        for at in range(0, len(lacking), BLOCK):
+            rows, targets = lacking[at : at + BLOCK], asked[at : at + BLOCK]
+            before = split.take(rows)
+            after = sampler.sample(len(rows), inputs=before, domains=targets)
+            back = sampler.sample(len(rows), inputs=after, domains=own[rows])
+            statistics.add(before, after)
+            distances.append((_distance(before, back), before.size))
+            if progress:
+                progress(domain * len(chosen) + at + len(rows), len(names) * len(chosen))
+        real = [_statistics(train, there, extractor) for extractor in extractors]
+        held = chosen[own[chosen, domain] == 1]
+        for number, extractor in enumerate(extractors):
+            e = extractor.name
+            found.setdefault(f"fid_target/{e}", {})[name] = frechet_distance(statistics.after[number], real[number])
+            found.setdefault(f"fid_before/{e}", {})[name] = frechet_distance(statistics.before[number], real[number])
+            if len(held) > 1:
+                floor = frechet_distance(_statistics(split, held, extractor), real[number])
+                found.setdefault(f"fid_target_floor/{e}", {})[name] = floor
+        if judged:
+            found.setdefault("called", {})[name] = _share(statistics.after[-1], domain)
+            found.setdefault("called_before", {})[name] = _share(statistics.before[-1], domain)
+    metrics = {"cycle/l1": sum(total for total, _ in distances) / max(sum(size for _, size in distances), 1)}
+    if judged and dataset.manifest.classifier is not None:
+        metrics["judge_accuracy"] = dataset.manifest.classifier.accuracy
+    for metric, values in found.items():
+        metrics[metric] = float(np.mean(list(values.values())))
+        metrics |= {f"{metric}/{name}": value for name, value in values.items()}
+    return metrics
+
+
+class _Translated:
+    """Statistics of images before and after translation, by each extractor."""
+
+    def __init__(self, extractors: list[Extractor]):
+        self.extractors = extractors
+        self.before: list[FeatureStatistics] = []
+        self.after: list[FeatureStatistics] = []
+
+    def add(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
+        for sums, images in ((self.before, before), (self.after, after)):
+            parts = [FeatureStatistics.of(*extractor.features(images)) for extractor in self.extractors]
+            sums[:] = [held + part for held, part in zip(sums, parts, strict=True)] if sums else parts
+
+
+def _statistics(split: Split, rows: NDArray[np.int64], extractor: Extractor) -> FeatureStatistics:
+    parts: Iterator[FeatureStatistics] = (
+        FeatureStatistics.of(*extractor.features(split.take(rows[at : at + BLOCK])))
+        for at in range(0, len(rows), BLOCK)
+    )
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
+
+
+def _share(statistics: FeatureStatistics, domain: int) -> float:
+    assert statistics.classes is not None
+    return float(statistics.classes[domain] / statistics.count)
+
+
+def _distance(images: NDArray[np.uint8], back: NDArray[np.uint8]) -> float:
+    """The sum over all numbers of |x - x'|, in [-1, 1]."""
+    return int(np.abs(images.astype(np.int16) - back.astype(np.int16)).sum(dtype=np.int64)) / 127.5
+
+
+def _domains(split: Split) -> NDArray[np.uint8]:
+    domains = split.column("domains")
+    assert domains is not None
+    return domains

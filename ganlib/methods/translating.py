@@ -1,0 +1,68 @@
+"""What methods that translate images into domains share: whom a record is translated to, and sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ganlib.data.batch import normalise, quantise
+from ganlib.data.split import Split
+from ganlib.errors import UserError
+from ganlib.methods.base import SampleRequest
+from ganlib.methods.blocks import in_blocks
+
+BLOCK_PIXELS = 16 * 64 * 64
+"""Of the images that are translated at once: sixteen at 64x64, one alone from 256x256 on."""
+
+
+def told_targets(split: Split, rows: NDArray[np.int64], exclusive: bool) -> dict[str, Any]:
+    """Records `rows` as inputs, each told to be of another domain than it is of.
+
+    Exclusive domains: the other ones in turn, by the record's row. Attributes: one is turned round, in turn too.
+    """
+    own = split.column("domains")
+    assert own is not None
+    return {"inputs": split.take(rows), "domains": other_domains(own[rows], rows, exclusive)}
+
+
+def other_domains(own: NDArray[np.uint8], rows: NDArray[np.int64], exclusive: bool) -> NDArray[np.uint8]:
+    """uint8 [k, D]: see `told_targets`."""
+    count = own.shape[1]
+    if exclusive:
+        return np.eye(count, dtype=np.uint8)[(own.argmax(1) + 1 + rows % (count - 1)) % count]
+    return own ^ np.eye(count, dtype=np.uint8)[rows % count]
+
+
+@torch.no_grad()
+def translate(
+    generator: nn.Module, request: SampleRequest, function: Callable[[Tensor, Tensor], Tensor], exclusive: bool
+) -> Tensor:
+    """uint8 [count, H, W, C] on the CPU: `function(images, domains)` of the request's inputs, the generator in eval.
+
+    Raises UserError for images between inputs, which nothing lies between here, and unless, of exclusive domains,
+    each image is told one.
+    """
+    inputs, domains = request.inputs, request.domains
+    assert inputs is not None, "ganlib.sampling.checked sees to it"
+    assert domains is not None, "ganlib.sampling.checked sees to it"
+    if request.interpolate:
+        raise UserError("this generator has nothing between two images; leave the interpolation out")
+    if exclusive and (domains.sum(1) != 1).any():
+        raise UserError("an image goes to one domain: set one of the numbers of each row of domains, and one alone")
+    training = generator.training
+    generator.eval()
+    device = next(generator.parameters()).device
+    size = max(BLOCK_PIXELS // (inputs.shape[1] * inputs.shape[2]), 1)
+    images = in_blocks(
+        lambda pixels, targets: quantise(function(normalise(pixels), targets.float())),
+        torch.tensor(inputs).to(device),
+        torch.tensor(domains).to(device),
+        size=size,
+    )
+    generator.train(training)
+    return images.cpu()
