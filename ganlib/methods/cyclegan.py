@@ -42,6 +42,10 @@ class CycleGANConfig(GameConfig):
     pairing: ClassVar[Pairing] = "unpaired"
 
     @property
+    def least_batch(self) -> int:
+        return 1
+
+    @property
     def one_domain(self) -> bool:
         return True
 

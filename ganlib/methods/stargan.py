@@ -42,6 +42,10 @@ class StarGANConfig(GameConfig):
     reconstruction: float = Field(10, ge=0)
 
     @property
+    def least_batch(self) -> int:
+        return 1
+
+    @property
     def one_domain(self) -> bool:
         return self.domains == "exclusive"
 

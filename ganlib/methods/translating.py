@@ -44,14 +44,11 @@ def translate(
 ) -> Tensor:
     """uint8 [count, H, W, C] on the CPU: `function(images, domains)` of the request's inputs, the generator in eval.
 
-    Raises UserError for images between inputs, which nothing lies between here, and unless, of exclusive domains,
-    each image is told one.
+    Raises UserError where, of exclusive domains, an image is told none or several.
     """
     inputs, domains = request.inputs, request.domains
     assert inputs is not None, "ganlib.sampling.checked sees to it"
     assert domains is not None, "ganlib.sampling.checked sees to it"
-    if request.interpolate:
-        raise UserError("this generator has nothing between two images; leave the interpolation out")
     if exclusive and (domains.sum(1) != 1).any():
         raise UserError("an image goes to one domain: set one of the numbers of each row of domains, and one alone")
     training = generator.training
