@@ -67,8 +67,9 @@ class Classifier(nn.Module):
 def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Dataset:
     """Trains the classifier of a dataset of classes, or of exclusive domains, and keeps it beside the shards.
 
-    Its accuracy, which the manifest keeps, is of the test split (where that is empty, of the training split). Deterministic on one machine. Does
-    nothing where the classifier stands already, nor for points of a density, whose truth is known.
+    Its accuracy, which the manifest keeps, is of the test split (where that is empty, of the training split).
+    Deterministic on one machine. Does nothing where the classifier stands already, nor for points of a density, whose
+    truth is known.
     """
     names = dataset.judged_names
     if dataset.manifest.classifier is not None or names is None or dataset.columns.dtype == "float32":

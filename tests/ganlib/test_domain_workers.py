@@ -1,0 +1,80 @@
+"""CycleGAN and StarGAN on two real processes (gloo), on slices of unequal length: the losses of one, the same pools."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
+import yaml
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ganlib.data import Dataset
+from ganlib.recipe import Recipe
+from ganlib.training.trainer import Trainer
+
+from . import test_cyclegan, test_stargan
+from .domains_data import digits_in_domains
+
+WORKERS = 2
+# Gradients that are nothing but rounding (biases before a norm) stay small.
+_STEADY = ("optim.*.eps=1e-3", "train.batch=5", "train.tick=5")
+RECIPES = {
+    "cyclegan": Recipe.parse(yaml.safe_load(test_cyclegan.TINY), (*_STEADY, "train.images=100", "method.pool=8")),
+    "stargan": Recipe.parse(
+        yaml.safe_load(test_stargan.TINY), (*_STEADY, "train.images=100", "train.steps.discriminator=1")
+    ),
+}
+STEPS = 20
+
+
+def train(recipe: Recipe, dataset: Dataset) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The metrics, float64 [steps], and what the method itself has kept in the end."""
+    trainer = Trainer(recipe, dataset)
+    ticks = list(trainer.run())
+    metrics = {
+        name: torch.tensor([tick.metrics[name] for tick in ticks], dtype=torch.float64) for name in ticks[0].metrics
+    }
+    return metrics, {name: x.clone() for name, x in trainer.method.own_state().items()}
+
+
+def work(rank: int, folder: Path, datasets: dict[str, Path]) -> None:
+    """The body of one worker process."""
+    torch.set_num_threads(1)
+    meet = f"file://{folder}/meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=WORKERS, timeout=timedelta(seconds=300))
+    for name, place in datasets.items():
+        metrics, state = train(RECIPES[name], Dataset.open(place))
+        save_file(metrics, folder / f"{name}-{rank}")
+        save_file(state, folder / f"{name}-{rank}-state")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_losses_of_one(tmp_path: Path, forkserver: ForkServerContext) -> None:
+    datasets = {
+        name: digits_in_domains(tmp_path, 16, 1, domains) for name, domains in (("cyclegan", 2), ("stargan", 3))
+    }
+    places = {name: dataset.path for name, dataset in datasets.items()}
+    processes.start_processes(work, (tmp_path, places), WORKERS, start_method=forkserver.get_start_method())
+    for name, dataset in datasets.items():
+        alone, kept = train(RECIPES[name], dataset)
+        first, second = (load_file(tmp_path / f"{name}-{rank}") for rank in range(WORKERS))
+        assert first.keys() == second.keys() == alone.keys()
+        for metric, values in alone.items():
+            assert values.shape == (STEPS,)
+            assert torch.equal(first[metric], second[metric]), (name, metric)
+            scale = values.abs().max().clamp(min=1).item()
+            torch.testing.assert_close(first[metric], values, rtol=0, atol=3e-4 * scale, msg=f"{name} {metric}")
+        assert alone["loss/discriminator"][0] != alone["loss/discriminator"][-1]
+        states = [load_file(tmp_path / f"{name}-{rank}-state") for rank in range(WORKERS)]
+        assert states[0].keys() == kept.keys()
+        for key, value in kept.items():
+            assert torch.equal(states[0][key], states[1][key]), (name, key)
+            torch.testing.assert_close(states[0][key], value, rtol=0, atol=1e-3)
+    assert "pools.0.images" in load_file(tmp_path / "cyclegan-0-state")

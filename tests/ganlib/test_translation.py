@@ -1,0 +1,118 @@
+"""What evaluation says of translations, against counts and distances taken by hand; the judge of domains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ganlib.data import Dataset
+from ganlib.data.batches import normalise
+from ganlib.evaluation.classifier import load_classifier, train_classifier
+from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.extractors import RandomExtractor
+from ganlib.evaluation.statistics import FeatureStatistics
+from ganlib.evaluation.translation import translation_metrics
+from ganlib.networks.base import ImageShape
+from ganlib.recipe import Recipe
+from ganlib.sampling import Sampler, load_sampler
+from ganlib.training.trainer import Trainer
+from pipelines.evaluate import judge
+
+from .domains_data import digits_in_domains
+from .test_stargan import TINY
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ganlib.evaluation.classifier.IMAGES", 3_000)
+        dataset = digits_in_domains(tmp_path_factory.mktemp("translation"), 16, 1, 3, count=300)
+        return train_classifier(dataset)
+
+
+@pytest.fixture(scope="module")
+def sampler(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sampler:
+    trainer = Trainer(Recipe.parse(yaml.safe_load(TINY), ["train.images=25"]), digits)
+    list(trainer.run())
+    return load_sampler(trainer.snapshot().write(tmp_path_factory.mktemp("translation") / "checkpoint"))
+
+
+def called(dataset: Dataset, images: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        _, logits = load_classifier(dataset)(normalise(torch.from_numpy(images)))
+    return logits.argmax(1).numpy()
+
+
+def test_the_judge_of_exclusive_domains_is_a_classifier(digits: Dataset) -> None:
+    test = digits.split("test")
+    record = digits.manifest.classifier
+    assert record is not None
+    truth = test.column("domains").argmax(1)  # type: ignore[union-attr]
+    assert record.accuracy == pytest.approx((called(digits, test.images) == truth).mean())
+    assert record.accuracy > 0.5  # of three; ten times the training would see them all
+
+
+def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Dataset) -> None:
+    metrics = translation_metrics(sampler, digits, 1_000, 0)
+    test, train = digits.split("test"), digits.split("train")
+    own = test.column("domains").argmax(1)  # type: ignore[union-attr]
+    theirs = train.column("domains").argmax(1)  # type: ignore[union-attr]
+    extractor = RandomExtractor(ImageShape(16, 16, 1))
+    shares, cycles = [], []
+    for domain in range(3):
+        before = test.images[own != domain]
+        targets = np.eye(3, dtype=np.uint8)[np.full(len(before), domain)]
+        after = sampler.sample(len(before), inputs=before, domains=targets)
+        back = sampler.sample(len(before), inputs=after, domains=np.eye(3, dtype=np.uint8)[own[own != domain]])
+        cycles.append(np.abs(before / 127.5 - back / 127.5).ravel())
+        shares.append((called(digits, after) == domain).mean())
+        assert metrics[f"called/d{domain}"] == pytest.approx(shares[-1])
+        assert metrics[f"called_before/d{domain}"] == pytest.approx((called(digits, before) == domain).mean())
+        real, found, was, held = (
+            FeatureStatistics.of(extractor.features(images)[0], None)
+            for images in (train.images[theirs == domain], after, before, test.images[own == domain])
+        )
+        for name, statistics in (("fid_target", found), ("fid_before", was), ("fid_target_floor", held)):
+            expected = frechet_distance(statistics, real)
+            assert metrics[f"{name}/random/d{domain}"] == pytest.approx(expected, rel=1e-4), name
+    assert metrics["called"] == pytest.approx(np.mean(shares))
+    assert metrics["cycle/l1"] == pytest.approx(np.concatenate(cycles).mean(), rel=1e-6)
+    assert digits.manifest.classifier is not None
+    assert metrics["judge_accuracy"] == digits.manifest.classifier.accuracy
+    assert metrics["fid_target/classifier"] == pytest.approx(
+        np.mean([metrics[f"fid_target/classifier/d{domain}"] for domain in range(3)])
+    )
+
+
+def test_the_stage_judges_translations_so(sampler: Sampler, digits: Dataset) -> None:
+    samples = sampler.recipe.evaluate.samples
+    assert judge(sampler, digits) == translation_metrics(sampler, digits, samples, sampler.recipe.evaluate.seed)
+
+
+def test_attributes_are_given_to_those_who_lack_them(tmp_path: Path) -> None:
+    """Nobody judges attributes; images that have one are not translated to it, and keep the others."""
+    dataset = train_classifier(digits_in_domains(tmp_path, 16, 1, 3, count=60, attributes=True))
+    assert dataset.manifest.classifier is None
+    trainer = Trainer(Recipe.parse(yaml.safe_load(TINY), ["method.domains=attributes", "train.images=25"]), dataset)
+    list(trainer.run())
+    sampler = load_sampler(trainer.snapshot().write(tmp_path / "checkpoint"))
+    asked: list[np.ndarray] = []
+
+    class Spy:
+        recipe = sampler.recipe
+
+        def sample(self, count: int, inputs: np.ndarray, domains: np.ndarray) -> np.ndarray:
+            asked.append(domains)
+            return sampler.sample(count, inputs=inputs, domains=domains)
+
+    metrics = translation_metrics(Spy(), dataset, 1_000, 0)  # type: ignore[arg-type]
+    assert "called" not in metrics
+    for domain, (there, back) in enumerate(zip(asked[::2], asked[1::2], strict=True)):
+        assert (there[:, domain] == 1).all()
+        assert (back[:, domain] == 0).all()
+        others = [d for d in range(3) if d != domain]
+        np.testing.assert_array_equal(there[:, others], back[:, others])
