@@ -26,6 +26,7 @@ from ganlib.sampling import load_sampler
 from ganlib.training.trainer import Tick, Trainer
 
 from .conftest import assert_equal, tiny_recipe
+from .domains_data import digits_in_domains
 
 SHIPPED = {path.stem: path for path in sorted((Path(__file__).parents[2] / "pipelines" / "recipes").glob("*.yaml"))}
 STEPS = 20
@@ -59,6 +60,8 @@ def smaller(recipe: Recipe, steps: int = STEPS) -> Recipe:
             overrides.append(f"{name}={[min(width, 32) for width in value]}")
     if recipe.data.classes:
         overrides.append("data.classes=10")  # the digits' own
+    if "domains" in recipe.method.needs:
+        overrides.append(f"data.size={min(recipe.data.size, 64)}")
     return recipe.with_overrides(*overrides)
 
 
@@ -76,6 +79,9 @@ def data(into: Path, shape: tuple[int, int, int], source: str | None) -> Dataset
 
 
 def dataset_of(recipe: Recipe, into: Path) -> Dataset:
+    if "domains" in recipe.method.needs:
+        several, channels = not recipe.method.one_domain, 1 if recipe.data.channels == 1 else 3
+        return digits_in_domains(into, recipe.data.size, channels, recipe.data.domains, 80, several)
     source = recipe.data.source if recipe.data.points else None
     return data(into, tuple(recipe.image), source)
 
@@ -213,6 +219,24 @@ FAITHFUL: dict[str, dict[str, Any]] = {
         "train.batch": 256, "train.epochs": 50, "optim.generator.lr": 1e-4, "optim.discriminator.lr": 1e-4,
         "method.encoder.widths": [32, 64], "method.encoder.features": 128, "method.generator.kind": "mnist-large",
         "method.discriminator.kind": "mnist-large",
+    },
+    "cyclegan": {
+        "data.size": 256, "train.batch": 1, "train.epochs": 200, "method.generator.width": 64,
+        "method.generator.blocks": 9, "method.discriminator.width": 64, "method.discriminator.layers": 3,
+        "method.discriminator.norm": "instance", "method.objective": "least-squares", "method.cycle": 10,
+        "method.identity": 0.5, "method.pool": 50, "optim.generator.lr": 2e-4, "optim.discriminator.lr": 2e-4,
+        "optim.generator.betas": [0.5, 0.999], "optim.discriminator.betas": [0.5, 0.999],
+        "optim.generator.decay.kind": "linear", "optim.generator.decay.start": 0.5, "optim.generator.decay.floor": 0,
+        "optim.discriminator.decay.kind": "linear", "optim.discriminator.decay.start": 0.5,
+    },
+    "stargan": {
+        "data.size": 128, "data.domains": 5, "method.generator.width": 64, "method.generator.blocks": 6,
+        "method.discriminator.width": 64, "method.discriminator.layers": 6, "method.objective": "wasserstein",
+        "method.penalty.kind": "gradient-penalty", "method.penalty.weight": 10, "method.classification": 1,
+        "method.reconstruction": 10, "train.steps.discriminator": 5, "train.steps.generator": 1,
+        "optim.generator.lr": 1e-4, "optim.discriminator.lr": 1e-4, "optim.generator.betas": [0.5, 0.999],
+        "optim.discriminator.betas": [0.5, 0.999], "optim.generator.decay.kind": "linear",
+        "optim.generator.decay.start": 0.5, "optim.generator.decay.floor": 0,
     },
 }  # fmt: skip
 
