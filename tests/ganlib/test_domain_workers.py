@@ -22,8 +22,8 @@ from . import test_cyclegan, test_stargan
 from .domains_data import digits_in_domains
 
 WORKERS = 2
-# Gradients that are nothing but rounding (biases before a norm) stay small, and steps so short that rounding, under L1
-# losses whose gradients jump, does not grow: at ten times the rate a last bit becomes 1e-3 within ten steps of one worker.
+# Gradients that are nothing but rounding (biases before a norm) stay small, and steps are so short that rounding does
+# not grow: at ten times the rate, under L1 losses whose gradients jump, a last bit becomes 1e-3 within ten steps.
 _STEADY = ("optim.*.lr=1e-4", "optim.*.eps=1e-3", "train.batch=5", "train.tick=5")
 RECIPES = {
     "cyclegan": Recipe.parse(yaml.safe_load(test_cyclegan.TINY), (*_STEADY, "train.images=100", "method.pool=8")),
