@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from ganlib.data.batches import Batch
+from ganlib.draws import Draws
 from ganlib.errors import UserError
 from ganlib.methods.noise_to_image import LatentConfig
 from ganlib.networks.dcgan import DCGANGeneratorConfig
@@ -59,8 +60,12 @@ def test_a_shipped_recipe_loads_builds_and_is_called_as_its_file(path: Path) -> 
         method = recipe.method.build(recipe.shape)
         images = torch.empty(2, recipe.image.channels, recipe.image.height, recipe.image.width)
         dim = getattr(recipe.method, "latent", LatentConfig(dim=1)).dim
-        batch = Batch(images, labels=torch.zeros(2, dtype=torch.int64))
-        assert method.generate(batch, torch.empty(2, dim)).shape == images.shape
+        domains = torch.zeros(2, recipe.data.domains)
+        batch = Batch(images, labels=torch.zeros(2, dtype=torch.int64), domains=domains, partners=images)
+        method.draws = Draws(0, 2, (0, 2), "meta")
+        # Fakes may be several pictures, or carry more beside their channels.
+        made = method.generate(batch, torch.empty(2, dim)).shape
+        assert (made[0], made[-2:]) == (2, images.shape[-2:])
 
 
 def test_there_are_shipped_recipes() -> None:
