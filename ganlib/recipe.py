@@ -84,7 +84,7 @@ class TrainConfig(Config):
     Samples are drawn every `sample_every` images, and after each of `sample_epochs`, at the tick that reaches them.
     """
 
-    batch: int = Field(ge=2, le=65536)
+    batch: int = Field(ge=1, le=65536)
     images: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
     steps: Steps = Steps()
@@ -135,6 +135,8 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         self.method.check(self.shape)
+        if self.train.batch < self.method.least_batch:
+            raise ValueError(f"train.batch is {self.train.batch}: this method learns from {self.method.least_batch} up")
         if self.workers > self.train.batch:
             raise ValueError(f"train.batch ({self.train.batch}) has to be at least workers ({self.workers})")
         return self

@@ -11,6 +11,7 @@ from ganlib.data import Dataset
 from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import extractor_for
+from ganlib.evaluation.paired import has_truth, paired_metrics
 from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.evaluation.samples import Samples
 from ganlib.files import write_atomically
@@ -45,6 +46,8 @@ def evaluate_checkpoint(
 def judge(sampler: Sampler, dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> dict[str, float]:
     """All metrics that there are for what `sampler` makes, on as many samples as its recipe says."""
     config, method = sampler.recipe.evaluate, sampler.recipe.method
+    if has_truth(method, dataset):
+        return paired_metrics(sampler, dataset, config.samples, config.seed, progress)
     if "inputs" in method.wants:
         made = Reconstructions(sampler, dataset)
         count = min(config.samples, made.count)

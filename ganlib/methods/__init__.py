@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 from ganlib.methods.base import Loss, Method, SampleRequest
 from ganlib.methods.encoder import EncoderConfig
 from ganlib.methods.noise_to_image import NoiseToImageConfig
+from ganlib.methods.pix2pix import Pix2PixConfig
 
 
 def _with_kind(values: Any) -> Any:
@@ -15,7 +16,8 @@ def _with_kind(values: Any) -> Any:
 
 
 AnyMethod = Annotated[
-    Annotated[NoiseToImageConfig | EncoderConfig, Field(discriminator="kind")], BeforeValidator(_with_kind)
+    Annotated[NoiseToImageConfig | EncoderConfig | Pix2PixConfig, Field(discriminator="kind")],
+    BeforeValidator(_with_kind),
 ]
 
 __all__ = ["AnyMethod", "Loss", "Method", "SampleRequest"]

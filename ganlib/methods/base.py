@@ -162,6 +162,16 @@ class MethodConfig(Config):
         """uint8 [k, H, W, C]: what should be made of the records `rows`; None where no image is the right one."""
         return None
 
+    @property
+    def interpolates(self) -> bool:
+        """Whether there are images between those of two inputs."""
+        return False
+
+    @property
+    def least_batch(self) -> int:
+        """The smallest batch that it can be trained on: batch norm of vectors takes two."""
+        return 2
+
     def check(self, data: DataShape) -> None:
         """Raises ValueError, with the reason, when the method cannot work on such data."""
 

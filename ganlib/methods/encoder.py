@@ -48,6 +48,10 @@ class EncoderConfig(GameConfig):
     def wants(self) -> frozenset[str]:
         return frozenset({"inputs"})
 
+    @property
+    def interpolates(self) -> bool:
+        return True
+
     def check(self, data: DataShape) -> None:
         super().check(data)
         check_networks(self, self.generator, self.discriminator, data)

@@ -59,7 +59,7 @@ def test_a_shipped_recipe_loads_builds_and_is_called_as_its_file(path: Path) -> 
         method = recipe.method.build(recipe.shape)
         images = torch.empty(2, recipe.image.channels, recipe.image.height, recipe.image.width)
         dim = getattr(recipe.method, "latent", LatentConfig(dim=1)).dim
-        batch = Batch(images, labels=torch.zeros(2, dtype=torch.int64))
+        batch = Batch(images, labels=torch.zeros(2, dtype=torch.int64), partners=images)
         assert method.generate(batch, torch.empty(2, dim)).shape == images.shape
 
 
@@ -140,7 +140,8 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
             "method.penalty.kind is missing (allowed: none, r1, r2, r1r2, gradient-penalty, dragan, clip)",
         ),
         # A value of the wrong type, or out of range: the field, the value, what is allowed.
-        ("train.batch=1", "train.batch is 1: input should be greater than or equal to 2"),
+        ("train.batch=1", "train.batch is 1: this method learns from 2 up"),
+        ("train.batch=0", "train.batch is 0: input should be greater than or equal to 1"),
         ("train.batch=abc", "train.batch is 'abc': input should be a valid integer"),
         ("train.batch=2.5", "train.batch is 2.5: input should be a valid integer"),
         ("optim.*.lr=20", "optim.generator.lr is 20: input should be less than or equal to 10"),
