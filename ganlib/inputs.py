@@ -35,6 +35,13 @@ def told_of(dataset: Dataset, config: MethodConfig, count: int, seed: int = 0, f
     return config.told(held_out(dataset), held_out_rows(dataset, count, seed, first)) if config.wants else {}
 
 
+def truth_of(
+    dataset: Dataset, config: MethodConfig, count: int, seed: int = 0, first: int = 0
+) -> NDArray[np.uint8] | None:
+    """uint8 [count, H, W, C]: what should be made of those same records; None where no image is the right one."""
+    return config.truth(held_out(dataset), held_out_rows(dataset, count, seed, first))
+
+
 def held_out_rows(dataset: Dataset, count: int, seed: int = 0, first: int = 0) -> NDArray[np.int64]:
     """int64 [count]: the rows of those records in the held-out split."""
     size = len(held_out(dataset))

@@ -11,6 +11,7 @@ from ganlib.data import Dataset
 from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import extractor_for
+from ganlib.evaluation.paired import has_truth, paired_metrics
 from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.evaluation.samples import Samples
 from ganlib.evaluation.translation import translation_metrics
@@ -48,6 +49,8 @@ def judge(sampler: Sampler, dataset: Dataset, progress: Callable[[int, int], Non
     config, method = sampler.recipe.evaluate, sampler.recipe.method
     if {"inputs", "domains"} <= method.wants:
         return translation_metrics(sampler, dataset, config.samples, config.seed, progress)
+    if has_truth(method, dataset):
+        return paired_metrics(sampler, dataset, config.samples, config.seed, progress)
     if "inputs" in method.wants:
         made = Reconstructions(sampler, dataset)
         count = min(config.samples, made.count)

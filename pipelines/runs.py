@@ -53,9 +53,9 @@ def runs_table(
     """The runs of `experiment` (of all where None), at most `limit`, newest first or by `sort_by`.
 
     A column is a fact of the run (name, recipe, status, images, dataset, age, run), a metric (its latest value), a
-    parameter or a tag; without `columns` they are the facts and every metric `fid/...`. `sort_by` is any of these,
-    lowest first, or highest first with a "-" before it. Numbers sort as numbers; runs without the value, or with NaN,
-    come last.
+    parameter or a tag; without `columns` they are the facts and every metric `fid/...` or `fid_patch/...`. `sort_by` is
+    any of these, lowest first, or highest first with a "-" before it. Numbers sort as numbers; runs without the value,
+    or with NaN, come last.
 
     Raises UserError for an experiment, a column or a `sort_by` that there is not, naming the nearest that there are;
     mlflow.MlflowException where MLflow does not answer.
@@ -70,7 +70,7 @@ def runs_table(
     elif not columns:
         columns = _FACTS[:-1]
     if not columns:
-        fids = sorted({name for run in runs for name in run.data.metrics if name.startswith("fid/")})
+        fids = sorted({name for run in runs for name in run.data.metrics if name.startswith(("fid/", "fid_patch/"))})
         middle = dict.fromkeys([key, *fids] if key and key not in _FACTS else fids)
         columns = ["name", "recipe", "status", "images", *middle, "dataset", "age"]
     return RunsTable(list(columns), [[_cell(run, column) for column in columns] for run in runs])

@@ -81,7 +81,7 @@ def mlflow_client(tracking_uri: str) -> "MlflowClient":
 
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""The tag by which MLflow's pages show an experiment as trainings; they take it for one of language models otherwise."""
+"""By this tag MLflow's pages show an experiment as trainings; they take it for one of language models otherwise."""
 
 
 def experiment_id(client: "MlflowClient", name: str) -> str:

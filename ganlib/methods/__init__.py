@@ -8,6 +8,7 @@ from ganlib.methods.base import Loss, Method, SampleRequest
 from ganlib.methods.cyclegan import CycleGANConfig
 from ganlib.methods.encoder import EncoderConfig
 from ganlib.methods.noise_to_image import NoiseToImageConfig
+from ganlib.methods.pix2pix import Pix2PixConfig
 from ganlib.methods.stargan import StarGANConfig
 
 
@@ -17,7 +18,9 @@ def _with_kind(values: Any) -> Any:
 
 
 AnyMethod = Annotated[
-    Annotated[NoiseToImageConfig | EncoderConfig | CycleGANConfig | StarGANConfig, Field(discriminator="kind")],
+    Annotated[
+        NoiseToImageConfig | EncoderConfig | CycleGANConfig | StarGANConfig | Pix2PixConfig, Field(discriminator="kind")
+    ],
     BeforeValidator(_with_kind),
 ]
 

@@ -182,7 +182,7 @@ class Game(nn.Module):
 
 
 class GameMethod(Method):
-    """A method of one game: its discriminator judges the batch's images against what `generate` makes."""
+    """A method of one game: its discriminator judges the batch's images (`real`) against what `generate` makes."""
 
     def __init__(self, config: GameConfig, generator: nn.Module, discriminator: nn.Module):
         super().__init__()
@@ -193,12 +193,16 @@ class GameMethod(Method):
         """What D is told of each image beside the image."""
         return ()
 
+    def real(self, batch: Batch) -> Tensor:
+        """What the fakes are to look like: float [n, C, H, W]."""
+        return batch.images
+
     def discriminator_loss(self, batch: Batch, fakes: Tensor, step: int) -> Loss:
-        given = self.given(batch)
-        return self.game.discriminator_loss(self.discriminator, batch.images, fakes, given, self.draws, step)
+        real, given = self.real(batch), self.given(batch)
+        return self.game.discriminator_loss(self.discriminator, real, fakes, given, self.draws, step)
 
     def discriminator_stepped(self) -> None:
         self.game.stepped(self.discriminator)
 
     def generator_loss(self, batch: Batch, fakes: Tensor) -> Loss:
-        return self.game.generator_loss(self.discriminator, batch.images, fakes, self.given(batch), self.draws)
+        return self.game.generator_loss(self.discriminator, self.real(batch), fakes, self.given(batch), self.draws)

@@ -140,7 +140,7 @@ def initialise_normal(module: nn.Module, std: float = 0.02, norm_std: float = 0.
             nn.init.normal_(layer.weight, 0.0, std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, BatchNorm):
+        elif isinstance(layer, BatchNorm | nn.InstanceNorm2d) and layer.weight is not None:
             nn.init.normal_(layer.weight, 1.0, norm_std)
             nn.init.zeros_(layer.bias)
     return module

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -42,6 +42,7 @@ TOGETHER = {
     "wgan": [],
     "wgan-gp": [_STEADY],
     "avatars": [_STEADY, "train.precision=fp32"],
+    "facades": [_STEADY, "train.precision=fp32", "method.l1=1"],
     "leave-out": ["train.steps={adaptive: leave-out, margin: 0.001}", _STEADY],
     "until-risen": ["train.steps={generator: 4, adaptive: until-risen, margin: 0.001}", _STEADY],
 }
@@ -62,20 +63,22 @@ def smaller(recipe: Recipe, steps: int = STEPS) -> Recipe:
         overrides.append("data.classes=10")  # the digits' own
     if "domains" in recipe.method.needs:
         overrides.append(f"data.size={min(recipe.data.size, 64)}")
+    if "partner" in recipe.method.needs:
+        overrides += ["data.pairs=edges", f"data.size={min(recipe.data.size, 64)}"]
     return recipe.with_overrides(*overrides)
 
 
 @cache
-def data(into: Path, shape: tuple[int, int, int], source: str | None) -> Dataset:
-    """Digits in that shape; points are drawn from the recipe's own density."""
+def data(into: Path, shape: tuple[int, int, int], source: str | None, pairs: Literal["none", "edges"]) -> Dataset:
+    """Digits in that shape, as pairs with their contours or alone; points are drawn from the recipe's own density."""
     height, width, channels = shape
     if height == 1:
         opened = open_source(source, Reading(count=400))
         return prepare_dataset(opened, Preparation(size=8), into, "points")
     assert height == width
     # Resizing all 1,797 of them to the largest sizes would take longer than the trainings.
-    preparation = Preparation(size=height, channels=1 if channels == 1 else 3, test_share=0.1)
-    return prepare_dataset(open_source("digits"), preparation, into, f"digits{height}x{channels}")
+    preparation = Preparation(size=height, channels=1 if channels == 1 else 3, test_share=0.1, pairs=pairs)
+    return prepare_dataset(open_source("digits"), preparation, into, f"digits{height}x{channels}-{pairs}")
 
 
 def dataset_of(recipe: Recipe, into: Path) -> Dataset:
@@ -83,7 +86,7 @@ def dataset_of(recipe: Recipe, into: Path) -> Dataset:
         several, channels = not recipe.method.one_domain, 1 if recipe.data.channels == 1 else 3
         return digits_in_domains(into, recipe.data.size, channels, recipe.data.domains, 80, several)
     source = recipe.data.source if recipe.data.points else None
-    return data(into, tuple(recipe.image), source)
+    return data(into, tuple(recipe.image), source, recipe.data.pairs)
 
 
 @pytest.fixture(scope="module")
@@ -238,12 +241,19 @@ FAITHFUL: dict[str, dict[str, Any]] = {
         "optim.discriminator.betas": [0.5, 0.999], "optim.generator.decay.kind": "linear",
         "optim.generator.decay.start": 0.5, "optim.generator.decay.floor": 0,
     },
+    "pix2pix": {
+        "data.size": 256, "train.batch": 1, "train.epochs": 200, "optim.generator.lr": 2e-4,
+        "optim.discriminator.lr": 2e-4, "optim.generator.betas": [0.5, 0.999], "method.generator.kind": "unet",
+        "optim.discriminator.betas": [0.5, 0.999], "method.generator.width": 64, "method.generator.depth": 0,
+        "method.generator.dropout": 0.5, "method.discriminator.width": 64, "method.discriminator.layers": 3,
+        "method.l1": 100, "method.adversarial": 1, "data.augment.jitter_crop": 286 / 256, "data.augment.mirror": True,
+    },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FAITHFUL)
 def test_a_faithful_recipe_has_its_authors_values(name: str) -> None:
-    """Those of SYSTEMS.md, family A, typed from there."""
+    """Those of SYSTEMS.md, typed from there."""
     flat = Recipe.load(SHIPPED[name]).flat()
     assert {field: flat[field] for field in FAITHFUL[name]} == FAITHFUL[name]
     assert flat["optim.ema_half_life"] == 0

@@ -1,0 +1,172 @@
+"""Judging a generator whose every input has one right output: how far it is from that, and how real it looks.
+
+Everything is a sum over images or patches. Distances are of grey levels in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from ganlib.data.dataset import Dataset
+from ganlib.draws import stream_generator
+from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.extractors import RandomExtractor
+from ganlib.evaluation.statistics import FeatureStatistics
+from ganlib.inputs import held_out, told_of, truth_of
+from ganlib.methods.base import MethodConfig
+from ganlib.networks.base import ImageShape
+from ganlib.sampling import Sampler
+
+BLOCK = 50
+"""Images that are made and judged at once."""
+SIDE, PATCHES = 32, 32
+"""Of a patch; and how many an image gives."""
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+_ONE_LEVEL = 1 / 255
+
+
+def l1(made: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 [n, H, W, C] in [0, 1] twice -> [n]: the mean of |made - truth| over an image."""
+    return np.abs(made - truth).mean((1, 2, 3))
+
+
+def psnr(made: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 [n, H, W, C] in [0, 1] twice -> [n], in dB: 10 log10(1 / mean squared error).
+
+    An image that is the truth counts as one grey level off in one number: infinity has no mean.
+    """
+    squared = np.square(made - truth).mean((1, 2, 3))
+    return -10 * np.log10(np.maximum(squared, _ONE_LEVEL**2 / truth[0].size))
+
+
+def ssim(made: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64 [n, H, W, C] in [0, 1] twice, 11 pixels and more a side -> [n]: structural similarity, 1 where equal.
+
+    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", eq. 13, with local
+    statistics by a Gaussian 11x11 of sigma 1.5, K1 = 0.01, K2 = 0.03; its mean over every place where the window is
+    inside the image (eq. 17), then over channels.
+    """
+    x, y = (torch.from_numpy(np.ascontiguousarray(a)).permute(0, 3, 1, 2) for a in (made, truth))
+    mean_x, mean_y = _smoothed(x), _smoothed(y)
+    var_x, var_y = _smoothed(x * x) - mean_x**2, _smoothed(y * y) - mean_y**2
+    covariance = _smoothed(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (var_x + var_y + c2)
+    return (luminance * structure).mean((1, 2, 3)).numpy()
+
+
+def _smoothed(x: torch.Tensor) -> torch.Tensor:
+    """float64 [n, C, H, W] -> [n, C, H - 10, W - 10]."""
+    places = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+    weights = torch.exp(-places.square() / (2 * SSIM_SIGMA**2))
+    weights = weights / weights.sum()
+    flat = x.reshape(-1, 1, *x.shape[2:])
+    flat = F.conv2d(F.conv2d(flat, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+    return flat.view(*x.shape[:2], *flat.shape[2:])
+
+
+FIGURES: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
+    "l1": l1,
+    "psnr": psnr,
+    "ssim": ssim,
+}
+
+
+def has_truth(config: MethodConfig, dataset: Dataset) -> bool:
+    """Whether what such a method makes of a record can be right or wrong."""
+    return truth_of(dataset, config, 1) is not None
+
+
+def paired_metrics(
+    sampler: Sampler,
+    dataset: Dataset,
+    count: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+    side: int = SIDE,
+    patches: int = PATCHES,
+) -> dict[str, float]:
+    """Of `count` pairs of the held-out split (of all, where it has no more), means over images.
+
+    `paired/l1` (in [0, 1]), `paired/psnr` (dB), `paired/ssim`: of the outputs to the true images; the same after
+    `paired_of_mean/`: of the training split's mean true image, which an answer that looks at its input has to beat.
+    `fid_patch/random`: Frechet distance, by the fixed random network, of `patches` patches of side x side from each
+    output to as many from each true image, both at places drawn from `seed`; `fid_patch_floor/random`: of patches from
+    as many true images of the training split: what real images of other things have. `paired/images`: how many.
+    """
+    method = sampler.recipe.method
+    count = min(count, len(held_out(dataset)))
+    extractor = RandomExtractor(ImageShape(*dataset.image_shape))
+    mean = mean_truth(dataset, method)[None]
+    sums = {f"{name}/{figure}": 0.0 for name in ("paired", "paired_of_mean") for figure in FIGURES}
+
+    statistics: dict[str, FeatureStatistics] = {}
+
+    def add(name: str, images: NDArray[np.uint8], first: int) -> None:
+        part = FeatureStatistics.of(*extractor.features(_patches(images, (seed, name), first, side, patches)))
+        statistics[name] = statistics[name] + part if name in statistics else part
+
+    for first in range(0, count, BLOCK):
+        size = min(BLOCK, count - first)
+        made = sampler.sample(size, seed, first, **told_of(dataset, method, size, seed, first))
+        truth = truth_of(dataset, method, size, seed, first)
+        assert truth is not None, "has_truth"
+        for figure, of in FIGURES.items():
+            sums[f"paired/{figure}"] += float(of(made / 255, truth / 255).sum())
+            sums[f"paired_of_mean/{figure}"] += float(of(np.broadcast_to(mean, truth.shape), truth / 255).sum())
+        add("made", made, first)
+        add("true", truth, first)
+        if progress:
+            progress(first + size, count)
+    first = 0
+    for images in _training_truth(dataset, method, seed, count):
+        add("training", images, first)
+        first += len(images)
+    return {name: total / count for name, total in sums.items()} | {
+        f"fid_patch/{extractor.name}": frechet_distance(statistics["made"], statistics["true"]),
+        f"fid_patch_floor/{extractor.name}": frechet_distance(statistics["training"], statistics["true"]),
+        "paired/images": float(count),
+    }
+
+
+def mean_truth(dataset: Dataset, method: MethodConfig) -> NDArray[np.float64]:
+    """float64 [H, W, C] in [0, 1]: the mean of what is to be made of the training split's records."""
+    total: Any = 0.0
+    for images in _training_truth(dataset, method):
+        total = total + images.sum(0, dtype=np.float64)
+    return total / len(dataset.split("train")) / 255
+
+
+def _training_truth(
+    dataset: Dataset, method: MethodConfig, seed: int = 0, limit: int | None = None
+) -> Iterator[NDArray[np.uint8]]:
+    """The training split's true images in blocks: all as they lie, or `limit` in the seed's order."""
+    split = dataset.split("train")
+    rows = np.arange(len(split))
+    if limit is not None:
+        rows = torch.randperm(len(split), generator=stream_generator("cpu", seed, "paired")).numpy()[:limit]
+    for first in range(0, len(rows), BLOCK):
+        images = method.truth(split, rows[first : first + BLOCK])
+        assert images is not None, "has_truth"
+        yield images
+
+
+def _patches(
+    images: NDArray[np.uint8], stream: tuple[int, str], first: int, side: int, patches: int
+) -> NDArray[np.uint8]:
+    """uint8 [n, H, W, C] -> [n * patches, side, side, C], an image's own at most; `first + i` has places of its own."""
+    height, width = images.shape[1:3]
+    side = min(side, height, width)
+    cut = []
+    for index, image in enumerate(images, first):
+        chances = torch.rand(patches, 2, generator=stream_generator("cpu", *stream, "patches", index)).numpy()
+        tops, lefts = (chances * (height - side + 1, width - side + 1)).astype(int).T
+        cut += [image[top : top + side, left : left + side] for top, left in zip(tops, lefts, strict=True)]
+    return np.stack(cut)
