@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -61,6 +62,17 @@ class Draws:
             return kind(self.batch, *sample_shape, generator=generator, device=self.device)[self.first : self.last]
 
         return draw
+
+    @torch.no_grad()
+    def gather(self, rows: Tensor) -> Tensor:
+        """[last - first, ...] of each worker -> [batch, ...] of them all, the same everywhere, without a gradient."""
+        if self.last - self.first == self.batch:
+            return rows.detach()
+        # Slices differ in length, so they are added up, each beside zeros, which changes no bit of them.
+        whole = rows.new_zeros(self.batch, *rows.shape[1:])
+        whole[self.first : self.last] = rows
+        dist.all_reduce(whole)
+        return whole
 
     def keep_mask(self, keep: float, sample_shape: Sequence[int]) -> Tensor:
         """bool [last - first, *sample_shape], each element true with probability `keep` (to 2^-16).

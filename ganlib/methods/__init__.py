@@ -6,6 +6,8 @@ from pydantic import BeforeValidator, Field
 
 from ganlib.methods.base import Loss, Method, SampleRequest
 from ganlib.methods.encoder import EncoderConfig
+from ganlib.methods.gan_cls import GanClsConfig
+from ganlib.methods.gawwn import GawwnConfig
 from ganlib.methods.noise_to_image import NoiseToImageConfig
 
 
@@ -15,7 +17,8 @@ def _with_kind(values: Any) -> Any:
 
 
 AnyMethod = Annotated[
-    Annotated[NoiseToImageConfig | EncoderConfig, Field(discriminator="kind")], BeforeValidator(_with_kind)
+    Annotated[NoiseToImageConfig | EncoderConfig | GanClsConfig | GawwnConfig, Field(discriminator="kind")],
+    BeforeValidator(_with_kind),
 ]
 
 __all__ = ["AnyMethod", "Loss", "Method", "SampleRequest"]

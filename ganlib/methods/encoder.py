@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 from ganlib.data.batches import Batch, normalise, quantise
 from ganlib.draws import Draws
 from ganlib.methods.base import DataShape, Loss, SampleRequest
+from ganlib.methods.blocks import between, in_blocks
 from ganlib.methods.game import GameConfig, GameMethod
-from ganlib.methods.noise_to_image import SAMPLE_BLOCK, check_networks
+from ganlib.methods.noise_to_image import check_networks
 from ganlib.networks import AnyDiscriminator, AnyGenerator
 from ganlib.networks.base import Config
 from ganlib.networks.encoder import ConvEncoderConfig
@@ -114,26 +114,7 @@ class EncoderToImage(GameMethod):
         generator.eval()
         device = next(generator.parameters()).device
         pixels = torch.tensor(request.inputs).to(device)
-        codes = _in_blocks(lambda block: generator.encode(normalise(block)), pixels)
-        images = _in_blocks(lambda block: quantise(generator.decoder(block)), _between(codes, request.interpolate))
+        codes = in_blocks(lambda block: generator.encode(normalise(block)), pixels)
+        images = in_blocks(lambda block: quantise(generator.decoder(block)), between(codes, request.interpolate))
         generator.train(training)
         return images.cpu()
-
-
-def _between(codes: Tensor, steps: int) -> Tensor:
-    """[k, d] -> [k + (k - 1) * steps, d]: the codes, and `steps` evenly spaced ones between each two of them."""
-    weights = torch.arange(steps + 1, device=codes.device)[:, None] / (steps + 1)  # [steps + 1, 1]: 0 ... below 1
-    line = torch.lerp(codes[:-1, None], codes[1:, None], weights)  # [k - 1, steps + 1, d]
-    return torch.cat([line.flatten(0, 1), codes[-1:]])
-
-
-def _in_blocks(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """`function` of whole blocks of rows: kernels round by the size of the batch, and the last grey level would tell.
-
-    So what is made of a row is a function of it alone, whatever else is asked for with it.
-    """
-    made = []
-    for block in rows.split(SAMPLE_BLOCK):
-        whole = torch.cat([block, block.new_zeros(SAMPLE_BLOCK - len(block), *block.shape[1:])])
-        made.append(function(whole)[: len(block)])
-    return torch.cat(made)
