@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -13,8 +12,8 @@ from ganlib.methods.base import DataShape
 from ganlib.methods.noise_to_image import check_networks
 from ganlib.methods.text_game import TextGame, TextGameConfig
 from ganlib.networks import AnyDiscriminator, AnyGenerator
-from ganlib.networks.base import Discriminator, ImageShape, fill_normal, stages
-from ganlib.networks.text import TextConfig, Told, short_form
+from ganlib.networks.base import Discriminator, ImageShape, stages
+from ganlib.networks.text import TextConfig, Told, comparison, short_form
 
 MAPPED = ("dcgan", "convnet", "resnet")
 """Discriminators whose features are a last map, `stages(height)` wide, which a text can be laid beside."""
@@ -66,17 +65,11 @@ class TextGenerator(nn.Module):
 
 
 class TextProjection(nn.Module):
-    """([N, C, H, W], text) -> [N] logits: head(phi(x)) + <W code, phi(x)>, phi being `network.features`.
-
-    W is N(0, 1 / (dim feature_dim)) at the start, so that the two terms begin at one scale.
-    """
+    """([N, C, H, W], text) -> [N] logits: head(phi(x)) + <W code, phi(x)>, phi being `network.features`."""
 
     def __init__(self, text: TextConfig, network: Discriminator):
         super().__init__()
-        self.network = network
-        line = nn.Linear(text.dim, network.feature_dim, bias=False)
-        fill_normal(line.weight.data, 1 / math.sqrt(text.dim * network.feature_dim))
-        self.told = Told(text, line)
+        self.network, self.told = network, Told(text, comparison(text.dim, network.feature_dim))
 
     def forward(self, x: Tensor, text: Tensor) -> Tensor:
         features = self.network.features(x)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ganlib.networks.base import Config, ImageShape, Reshape, initialise_normal
 from ganlib.networks.boxes import box_around, crop, inside, keypoint_maps, warp
 from ganlib.networks.layers import BatchNorm
-from ganlib.networks.text import TextConfig, Told, short_form
+from ganlib.networks.text import TextConfig, Told, comparison, short_form
 
 Local = Literal["masked", "warped"]
 
@@ -156,7 +156,7 @@ class GawwnDiscriminator(nn.Module):
         self.globally = _to_vector([trunk[-1], *maps], width, norm)
         self.add = nn.Linear(short, width)
         self.head = nn.Linear(width, 1)
-        self.compare = nn.Linear(text.dim, width, bias=False) if config.projection else None
+        self.compare = comparison(text.dim, width) if config.projection else None
         if norm:  # without, so small weights would leave next to nothing of an image
             _initialise(self)
 
@@ -220,7 +220,7 @@ def _down(maps: list[int], outputs: int) -> nn.Sequential:
 
 
 def _initialise(network: nn.Module) -> None:
-    """N(0, 0.02) as DCGAN, but for the text's encoder."""
+    """N(0, 0.02) as DCGAN, but for what reads the text."""
     for name, part in network.named_children():
-        if name != "told":
+        if name not in ("told", "compare"):
             initialise_normal(part, std=0.02)

@@ -9,6 +9,7 @@ through D. Neither side's steps change what the other reads, and sampling needs 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -124,6 +125,16 @@ class TextEncoder(nn.Module):
 def short_form(dim: int, short: int) -> nn.Module:
     """[N, dim] -> [N, short]: a linear layer and LeakyReLU, to 128 numbers in GAN-CLS (Reed et al. 2016, 4.1)."""
     return nn.Sequential(nn.Linear(dim, short), nn.LeakyReLU(0.2))
+
+
+def comparison(dim: int, features: int) -> nn.Linear:
+    """W of a projection <W code, features> (Miyato & Koyama 2018, arXiv 1802.05637, eq. 3): [N, dim] -> [N, features].
+
+    N(0, 1 / (dim features)) at the start, so that what it adds to a logit begins no larger than the rest.
+    """
+    line = nn.Linear(dim, features, bias=False)
+    fill_normal(line.weight.data, 1 / math.sqrt(dim * features))
+    return line
 
 
 class Told(nn.Module):
