@@ -74,13 +74,14 @@ def ink_boxes(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     x, y, width, height as shares of the sides; all 0 where there is no ink.
     """
-    ink = (images > INK).any(3)
+    ink: NDArray[np.bool_] = np.any(images > INK, axis=3)
     found = np.zeros((len(images), 4), np.float32)
     for axis, side in ((0, images.shape[2]), (1, images.shape[1])):
-        there = ink.any(1 + axis)  # along x: the columns with ink; along y: the rows
+        there: NDArray[np.bool_] = np.any(ink, axis=1 + axis)  # along x: the columns with ink; along y: the rows
         first, last = there.argmax(1), side - there[:, ::-1].argmax(1)
-        found[:, axis] = np.where(there.any(1), first / side, 0)
-        found[:, axis + 2] = np.where(there.any(1), (last - first) / side, 0)
+        some = np.any(there, axis=1)
+        found[:, axis] = np.where(some, first / side, 0)
+        found[:, axis + 2] = np.where(some, (last - first) / side, 0)
     return found
 
 
