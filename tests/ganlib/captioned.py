@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -17,14 +18,14 @@ TRAIN, TEST = 40, 10
 ALL = Columns(class_names=list(COLOURS), captions=True, boxes=True, keypoint_names=["first", "last", "none"])
 
 
-def bars(into: Path, columns: Columns = ALL) -> Dataset:
+def bars(into: Path, columns: Columns = ALL, size: int = 16, channels: Literal[1, 3] = 3) -> Dataset:
     """40 training and 10 test records of a bright bar each; test captions hold a word that training has not seen."""
     source = ListSource(
         {f"{row:04d}": _bar(row, columns) for row in range(TRAIN + TEST)},
         columns,
         {"train": range(TRAIN), "test": range(TRAIN, TRAIN + TEST)},
     )
-    return prepare_dataset(source, Preparation(size=16, channels=3), into, "bars")
+    return prepare_dataset(source, Preparation(size=size, channels=channels), into, "bars")
 
 
 def _bar(row: int, columns: Columns) -> Record:

@@ -25,6 +25,7 @@ from ganlib.recipe import Recipe
 from ganlib.sampling import load_sampler
 from ganlib.training.trainer import Tick, Trainer
 
+from .captioned import bars
 from .conftest import assert_equal, tiny_recipe
 
 SHIPPED = {path.stem: path for path in sorted((Path(__file__).parents[2] / "pipelines" / "recipes").glob("*.yaml"))}
@@ -59,6 +60,8 @@ def smaller(recipe: Recipe, steps: int = STEPS) -> Recipe:
             overrides.append(f"{name}={[min(width, 32) for width in value]}")
     if recipe.data.classes:
         overrides.append("data.classes=10")  # the digits' own
+    if recipe.data.keypoints:
+        overrides.append("data.keypoints=3")  # those of captioned.bars
     return recipe.with_overrides(*overrides)
 
 
@@ -76,6 +79,8 @@ def data(into: Path, shape: tuple[int, int, int], source: str | None) -> Dataset
 
 
 def dataset_of(recipe: Recipe, into: Path) -> Dataset:
+    if "captions" in recipe.method.needs:
+        return bars(into, size=recipe.data.size, channels=recipe.data.channels)
     source = recipe.data.source if recipe.data.points else None
     return data(into, tuple(recipe.image), source)
 
@@ -116,7 +121,7 @@ def test_a_recipe_trains_is_resumed_and_samples(name: str, folder: Path, tmp_pat
     images = whole.sample(5, seed=3).numpy()
     assert images.shape == (5, *recipe.image)
     assert images.dtype == (np.float32 if recipe.data.points else np.uint8)
-    told = told_of(dataset, recipe.method, 5, 3)
+    told = told_of(dataset, whole.recipe.method, 5, 3)  # the recipe with what it took from the dataset
     sampler = load_sampler(whole.snapshot().write(tmp_path / "last"))
     np.testing.assert_array_equal(sampler.sample(5, seed=3, **told), images)
 
