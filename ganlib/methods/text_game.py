@@ -58,6 +58,8 @@ class TextGameConfig(GameConfig):
     def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:
         """As by default; of a caption the words that training knew, the commonest of all where it knew none."""
         told = super().told(split, rows)
+        if not self.text.vocabulary:  # of a recipe that no run has fitted to its dataset yet
+            return told
         vocabulary = Vocabulary(self.text)
         known = (vocabulary.known(caption) or self.text.vocabulary[:1] for caption in told["captions"])
         return told | {"captions": tuple(" ".join(words) for words in known)}
