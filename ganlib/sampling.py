@@ -58,8 +58,8 @@ def checked(request: SampleRequest, recipe: Recipe) -> SampleRequest:
         raise UserError(f"the generator of {recipe.name} takes no {name}; leave the {name} out")
     for name in sorted(recipe.method.wants - request.told):
         raise UserError(f"the generator of {recipe.name} makes images of {name}; give some for each image")
-    if request.interpolate and "inputs" not in request.told:
-        raise UserError("to interpolate is to go from one input image to the next; give some inputs")
+    if request.interpolate and not request.told & {"inputs", "captions"}:
+        raise UserError("to interpolate is to go from one input image, or one caption, to the next; give some")
     if request.interpolate and not recipe.method.interpolates:
         raise UserError(f"the generator of {recipe.name} has nothing between two inputs; leave interpolate out")
     arrays = {

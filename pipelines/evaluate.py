@@ -14,6 +14,7 @@ from ganlib.evaluation.extractors import extractor_for
 from ganlib.evaluation.paired import has_truth, paired_metrics
 from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.evaluation.samples import Samples
+from ganlib.evaluation.text import Described
 from ganlib.evaluation.translation import translation_metrics
 from ganlib.files import write_atomically
 from ganlib.sampling import Sampler, load_sampler
@@ -55,6 +56,10 @@ def judge(sampler: Sampler, dataset: Dataset, progress: Callable[[int, int], Non
         made = Reconstructions(sampler, dataset)
         count = min(config.samples, made.count)
         return evaluate(made, dataset, count, config.seed, progress=progress) | made.metrics(count, config.seed)
+    if "captions" in method.wants:
+        described = Described(sampler, dataset)
+        metrics = evaluate(described, dataset, config.samples, config.seed, progress=progress)
+        return metrics | described.metrics(config.samples, config.seed)
     told = "label" in method.needs
     samples: Samples = InProportion(sampler, dataset) if told else sampler
     metrics = evaluate(samples, dataset, config.samples, config.seed, progress=progress)

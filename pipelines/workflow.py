@@ -135,7 +135,7 @@ class Chain:
                 self.tracking_uri,
                 run_id,
                 dataset.columns.domain_names or (),
-                told_of(dataset, self.recipe.method, 1),
+                told_of(dataset, self.recipe.method.fitted(dataset), 1),
             )
             return asdict(done)
 

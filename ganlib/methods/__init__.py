@@ -7,6 +7,8 @@ from pydantic import BeforeValidator, Field
 from ganlib.methods.base import Loss, Method, SampleRequest
 from ganlib.methods.cyclegan import CycleGANConfig
 from ganlib.methods.encoder import EncoderConfig
+from ganlib.methods.gan_cls import GanClsConfig
+from ganlib.methods.gawwn import GawwnConfig
 from ganlib.methods.noise_to_image import NoiseToImageConfig
 from ganlib.methods.pix2pix import Pix2PixConfig
 from ganlib.methods.stargan import StarGANConfig
@@ -19,7 +21,14 @@ def _with_kind(values: Any) -> Any:
 
 AnyMethod = Annotated[
     Annotated[
-        NoiseToImageConfig | EncoderConfig | CycleGANConfig | StarGANConfig | Pix2PixConfig, Field(discriminator="kind")
+        NoiseToImageConfig
+        | EncoderConfig
+        | Pix2PixConfig
+        | CycleGANConfig
+        | StarGANConfig
+        | GanClsConfig
+        | GawwnConfig,
+        Field(discriminator="kind"),
     ],
     BeforeValidator(_with_kind),
 ]

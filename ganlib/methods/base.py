@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ganlib.data.batches import Batch
+from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
 from ganlib.data.unpaired import Pairing
 from ganlib.draws import Draws
@@ -47,10 +48,10 @@ class SampleRequest:
     """Images `first .. first + count` of the endless sequence that `seed` stands for, and what is told of each.
 
     labels: classes, which come in turn where None, if the method knows any. inputs: uint8 [count, H, W, C], the images
-    that others are made from; `interpolate` more, made from what lies between them, stand between each two that follow
-    each other. domains: uint8 [count, D], 0 or 1, what the images are to have. captions: a text each. boxes: float32
-    [count, 4]: x and y of the corner at the top left, width, height, as shares of the sides. keypoints: float32
-    [count, K, 3]: x, y as shares of the sides, and 1 where the part is there, else all three 0.
+    that others are made from; `interpolate` more, made from what lies between them (or between the captions), stand
+    between each two that follow each other. domains: uint8 [count, D], 0 or 1, what the images are to have. captions: a
+    text each. boxes: float32 [count, 4]: x and y of the corner at the top left, width, height, as shares of the sides.
+    keypoints: float32 [count, K, 3]: x, y as shares of the sides, and 1 where the part is there, else all three 0.
     """
 
     count: int
@@ -173,13 +174,20 @@ class MethodConfig(Config):
 
     @property
     def interpolates(self) -> bool:
-        """Whether there are images between those of two inputs."""
+        """Whether there are images between those of two inputs, or of two captions."""
         return False
 
     @property
     def least_batch(self) -> int:
         """The smallest batch that it can be trained on: batch norm of vectors takes two."""
         return 2
+
+    def fitted(self, dataset: Dataset) -> Self:
+        """This config with what it takes from the dataset that it is trained on; itself where that is nothing.
+
+        A run starts with it, and its checkpoints hold it. Raises UserError where the dataset has not what is needed.
+        """
+        return self
 
     def check(self, data: DataShape) -> None:
         """Raises ValueError, with the reason, when the method cannot work on such data."""

@@ -1,4 +1,4 @@
-"""Made in whole blocks, so that what is made of a row is a function of it alone, whatever else is asked for with it."""
+"""What sampling shares: latents by index, whole blocks, and what lies between what one asks for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,29 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ganlib.draws import draw_latents, stream_generator
+
 SAMPLE_BLOCK = 64
 """Latents of samples are drawn, and images made, in blocks of this many, so that each is a function of its index."""
+
+
+def latents_of(seed: int, first: int, count: int, dim: int, distribution: str) -> Tensor:
+    """float32 [count, dim] on the CPU: rows `first ...` of the endless sequence that `seed` stands for."""
+    blocks = range(first // SAMPLE_BLOCK, -(-(first + count) // SAMPLE_BLOCK))
+    drawn = [
+        draw_latents(stream_generator("cpu", seed, "sample", block), SAMPLE_BLOCK, dim, distribution)
+        for block in blocks
+    ]
+    start = first - blocks.start * SAMPLE_BLOCK
+    return torch.cat(drawn)[start : start + count]
+
+
+def between(codes: Tensor, steps: int) -> Tensor:
+    """[k, ...] -> [k + (k - 1) * steps, ...]: the codes, and `steps` evenly spaced ones between each two of them."""
+    weights = torch.arange(steps + 1, device=codes.device) / (steps + 1)  # 0 ... below 1
+    weights = weights.view(-1, *[1] * (codes.dim() - 1))
+    line = torch.lerp(codes[:-1, None], codes[1:, None], weights)  # [k - 1, steps + 1, ...]
+    return torch.cat([line.flatten(0, 1), codes[-1:]])
 
 
 def in_blocks(function: Callable[..., Tensor], *rows: Tensor, size: int = SAMPLE_BLOCK) -> Tensor:

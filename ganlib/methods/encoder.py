@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganlib.data.batches import Batch, normalise, quantise
 from ganlib.draws import Draws
 from ganlib.methods.base import DataShape, Loss, SampleRequest
-from ganlib.methods.blocks import in_blocks
+from ganlib.methods.blocks import between, in_blocks
 from ganlib.methods.game import GameConfig, GameMethod
 from ganlib.methods.noise_to_image import check_networks
 from ganlib.networks import AnyDiscriminator, AnyGenerator
@@ -119,13 +119,6 @@ class EncoderToImage(GameMethod):
         device = next(generator.parameters()).device
         pixels = torch.tensor(request.inputs).to(device)
         codes = in_blocks(lambda block: generator.encode(normalise(block)), pixels)
-        images = in_blocks(lambda block: quantise(generator.decoder(block)), _between(codes, request.interpolate))
+        images = in_blocks(lambda block: quantise(generator.decoder(block)), between(codes, request.interpolate))
         generator.train(training)
         return images.cpu()
-
-
-def _between(codes: Tensor, steps: int) -> Tensor:
-    """[k, d] -> [k + (k - 1) * steps, d]: the codes, and `steps` evenly spaced ones between each two of them."""
-    weights = torch.arange(steps + 1, device=codes.device)[:, None] / (steps + 1)  # [steps + 1, 1]: 0 ... below 1
-    line = torch.lerp(codes[:-1, None], codes[1:, None], weights)  # [k - 1, steps + 1, d]
-    return torch.cat([line.flatten(0, 1), codes[-1:]])

@@ -111,21 +111,36 @@ class Game(nn.Module):
             self.register_buffer("signs", torch.zeros(2, dtype=torch.float64))
 
     def discriminator_loss(
-        self, discriminator: Judging, real: Tensor, fake: Tensor, given: Given, draws: Draws, step: int
+        self,
+        discriminator: Judging,
+        real: Tensor,
+        fake: Tensor,
+        given: Given,
+        draws: Draws,
+        step: int,
+        wrong: Given | None = None,
     ) -> Loss:
         """D's loss, penalty and all, on real and (detached) fake images, float [n, C, H, W], told `given` of both.
 
-        step: D's steps so far. Parts: loss/discriminator, d_real, d_fake, penalty/*, augment/probability.
+        wrong: what is not so of the real images. They are judged once more, told that, as the second half of the fakes:
+        the loss is the mean of the game of real against fake and of that of real against wrongly told (a D that is
+        aware of matching, Reed et al. 2016, arXiv 1605.05396, algorithm 1).
+        step: D's steps so far. Parts: loss/discriminator, d_real, d_fake, d_wrong, penalty/*, augment/probability.
         """
         real, fake = self._veiled(real, draws), self._veiled(fake, draws)
-        real_logits, fake_logits = self._judge(discriminator, [real, fake], given)
+        pairs = [(real, given), (fake, given)] + ([] if wrong is None else [(real, wrong)])
+        real_logits, fake_logits, *wrong_logits = self._judge(discriminator, pairs)
         loss = self.objective.discriminator(real_logits, fake_logits)
+        for logits in wrong_logits:
+            loss = (loss + self.objective.discriminator(real_logits, logits)) / 2
         reading = self.objective.reading
         parts = {
             "loss/discriminator": loss,
             "d_real": reading(real_logits).mean(),
             "d_fake": reading(fake_logits).mean(),
         }
+        for logits in wrong_logits:
+            parts["d_wrong"] = reading(logits).mean()
         penalty = self.config.penalty
         if isinstance(penalty, GradientPenalty) and penalty.due(step):
             # .forward, not __call__: a compiled module cannot be differentiated twice.
@@ -163,13 +178,14 @@ class Game(nn.Module):
             images = augment.apply(images, draws.uniform("augment", (CHANCES,)), p)
         return images
 
-    def _judge(self, discriminator: Callable[..., Tensor], images: list[Tensor], given: Given) -> list[Tensor]:
-        """float32 logits of each batch of images, all told the same."""
+    def _judge(self, discriminator: Callable[..., Tensor], pairs: list[tuple[Tensor, Given]]) -> list[Tensor]:
+        """float32 logits of each batch of images, told what stands beside it."""
         if not self.one_pass:
-            return [discriminator(batch, *given).float() for batch in images]
-        together = torch.cat([batch.to(images[0].dtype) for batch in images])
-        told = [rows.repeat(len(images), *[1] * (rows.dim() - 1)) for rows in given]
-        return list(discriminator(together, *told).float().chunk(len(images)))
+            return [discriminator(images, *given).float() for images, given in pairs]
+        dtype = pairs[0][0].dtype
+        together = torch.cat([images.to(dtype) for images, _ in pairs])
+        told = [torch.cat(rows) for rows in zip(*(given for _, given in pairs), strict=True)]
+        return list(discriminator(together, *told).float().chunk(len(pairs)))
 
     def _adapt(self, augment: AdaptiveAugment, real: Tensor, step: int) -> None:
         # A judged image's sign is that of its mean logit: patches of one image are one judgement.
@@ -197,9 +213,13 @@ class GameMethod(Method):
         """What the fakes are to look like: float [n, C, H, W]."""
         return batch.images
 
+    def wrongly_given(self, batch: Batch) -> Given | None:
+        """The same for what is not so of the image, where D is to tell it; None where it is not."""
+        return None
+
     def discriminator_loss(self, batch: Batch, fakes: Tensor, step: int) -> Loss:
-        real, given = self.real(batch), self.given(batch)
-        return self.game.discriminator_loss(self.discriminator, real, fakes, given, self.draws, step)
+        real, given, wrong = self.real(batch), self.given(batch), self.wrongly_given(batch)
+        return self.game.discriminator_loss(self.discriminator, real, fakes, given, self.draws, step, wrong)
 
     def discriminator_stepped(self) -> None:
         self.game.stepped(self.discriminator)

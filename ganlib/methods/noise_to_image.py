@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ganlib.data.batches import Batch, quantise
-from ganlib.draws import Draws, draw_latents, stream_generator
+from ganlib.draws import Draws
 from ganlib.methods.base import DataShape, SampleRequest
-from ganlib.methods.blocks import SAMPLE_BLOCK
+from ganlib.methods.blocks import SAMPLE_BLOCK, latents_of
 from ganlib.methods.game import GameConfig, GameMethod, Given
 from ganlib.networks import AnyDiscriminator, AnyGenerator
 from ganlib.networks.base import Config, DiscriminatorConfig, GeneratorConfig
@@ -128,10 +128,9 @@ class NoiseToImage(GameMethod):
         labels = self._labels(request)
         images = []
         for block in range(request.first // SAMPLE_BLOCK, -(-stop // SAMPLE_BLOCK)):
-            randomness = stream_generator("cpu", request.seed, "sample", block)
-            latents = draw_latents(randomness, SAMPLE_BLOCK, latent.dim, latent.distribution).to(device)
             first = block * SAMPLE_BLOCK
             rows = slice(max(request.first - first, 0), stop - first)
+            latents = latents_of(request.seed, first, SAMPLE_BLOCK, latent.dim, latent.distribution).to(device)
             # A whole block each time: kernels round by the size of the batch, and the last grey level would tell.
             made = generator(latents) if labels is None else generator(latents, labels(first).to(device))
             images.append((made.float().permute(0, 2, 3, 1) if self.points else quantise(made))[rows].cpu())

@@ -69,6 +69,7 @@ class Trainer:
         world: World | None = None,
     ):
         require_fit(recipe, dataset)
+        recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
         self.recipe, self.dataset = recipe, dataset
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.world = world or World.current()

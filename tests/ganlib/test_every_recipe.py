@@ -25,6 +25,7 @@ from ganlib.recipe import Recipe
 from ganlib.sampling import load_sampler
 from ganlib.training.trainer import Tick, Trainer
 
+from .captioned import bars
 from .conftest import assert_equal, tiny_recipe
 from .domains_data import digits_in_domains
 
@@ -65,6 +66,8 @@ def smaller(recipe: Recipe, steps: int = STEPS) -> Recipe:
         overrides.append(f"data.size={min(recipe.data.size, 64)}")
     if "partner" in recipe.method.needs:
         overrides += ["data.pairs=edges", f"data.size={min(recipe.data.size, 64)}"]
+    if recipe.data.keypoints:
+        overrides.append("data.keypoints=3")  # those of captioned.bars
     return recipe.with_overrides(*overrides)
 
 
@@ -82,6 +85,8 @@ def data(into: Path, shape: tuple[int, int, int], source: str | None, pairs: Lit
 
 
 def dataset_of(recipe: Recipe, into: Path) -> Dataset:
+    if "captions" in recipe.method.needs:
+        return bars(into, size=recipe.data.size, channels=recipe.data.channels)
     if "domains" in recipe.method.needs:
         several, channels = not recipe.method.one_domain, 1 if recipe.data.channels == 1 else 3
         return digits_in_domains(into, recipe.data.size, channels, recipe.data.domains, 80, several)
@@ -125,7 +130,7 @@ def test_a_recipe_trains_is_resumed_and_samples(name: str, folder: Path, tmp_pat
     images = whole.sample(5, seed=3).numpy()
     assert images.shape == (5, *recipe.image)
     assert images.dtype == (np.float32 if recipe.data.points else np.uint8)
-    told = told_of(dataset, recipe.method, 5, 3)
+    told = told_of(dataset, whole.recipe.method, 5, 3)  # the recipe with what it took from the dataset
     sampler = load_sampler(whole.snapshot().write(tmp_path / "last"))
     np.testing.assert_array_equal(sampler.sample(5, seed=3, **told), images)
 
