@@ -78,7 +78,7 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     assert 0 <= metrics["modes/kl"] < 0.01
     assert metrics["mode_share_min"] == min(metrics[f"mode_share/{digit}"] for digit in range(10))
     assert 9 < metrics["inception_score/classifier"] <= 10
-    assert len(metrics) == 2 + 1 + 10 + 1
+    assert len(metrics) == 2 + 1 + 2 + 10 + 1
 
 
 def test_the_classifier_is_the_same_every_time_it_is_trained(few: Dataset, tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert ("method" in taken.tensors) == adaptive
     if adaptive:  # in the midst of a window: there is something to be remembered
         kept = taken.tensors["method"]
-        assert 0 < kept["probability"] < 1
-        assert kept["signs"][1] == 2 * 48
+        assert 0 < kept["game.probability"] < 1
+        assert kept["game.signs"][1] == 2 * 48
     folder = taken.write(tmp_path / checkpoint_name(taken.progress.images))
     resumed = Trainer(Recipe.load(folder / "recipe.yaml"), digits16, resume=folder)
     assert_equal(resumed.snapshot(), taken)
@@ -97,7 +97,7 @@ def test_a_finished_run_resumed_has_nothing_left_to_do(digits16: Dataset, tmp_pa
 def test_what_the_method_keeps_has_to_be_in_the_checkpoint(digits16: Dataset, tmp_path: Path) -> None:
     folder = Trainer(tiny_recipe(tmp_path), digits16).snapshot().write(tmp_path / "plain")
     adaptive = tiny_recipe(tmp_path, "method.augment={kind: adaptive}")
-    with pytest.raises(UserError, match="does not fit the recipe: it holds no probability"):
+    with pytest.raises(UserError, match="does not fit the recipe: it holds no game.probability"):
         Trainer(adaptive, digits16, resume=folder)
 
 
