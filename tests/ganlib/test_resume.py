@@ -97,7 +97,7 @@ def test_a_finished_run_resumed_has_nothing_left_to_do(digits16: Dataset, tmp_pa
 def test_what_the_method_keeps_has_to_be_in_the_checkpoint(digits16: Dataset, tmp_path: Path) -> None:
     folder = Trainer(tiny_recipe(tmp_path), digits16).snapshot().write(tmp_path / "plain")
     adaptive = tiny_recipe(tmp_path, "method.augment={kind: adaptive}")
-    with pytest.raises(UserError, match="does not fit the recipe: it holds no game.probability"):
+    with pytest.raises(UserError, match=r"does not fit the recipe: it holds no game\.probability"):
         Trainer(adaptive, digits16, resume=folder)
 
 
