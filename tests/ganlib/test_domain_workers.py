@@ -71,9 +71,7 @@ def test_two_workers_have_the_losses_of_one(tmp_path: Path, forkserver: ForkServ
             assert values.shape == (STEPS,)
             assert torch.equal(first[metric], second[metric]), (name, metric)
             scale = values.abs().max().clamp(min=1).item()
-            torch.testing.assert_close(
-                first[metric], values, rtol=0, atol=3e-4 * scale, msg=lambda said: f"{name} {metric}: {said}"
-            )
+            torch.testing.assert_close(first[metric], values, rtol=0, atol=3e-4 * scale, msg=f"{name} {metric}")
         assert alone["loss/discriminator"][0] != alone["loss/discriminator"][-1]
         states = [load_file(tmp_path / f"{name}-{rank}-state") for rank in range(WORKERS)]
         assert states[0].keys() == kept.keys()
