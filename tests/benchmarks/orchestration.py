@@ -86,7 +86,8 @@ def main() -> None:
             found["bare trainer"].append(bare_trainer(recipe, dataset))
             for name, workers in COMMANDS.items():
                 found[name].append(gan_train(options.recipe, options.source, home, [workers, *lengths]))
-            print(f"orchestration: round {done + 1} of {options.rounds}", file=sys.stderr, flush=True)
+            clocks = ", ".join(f"{name} {paces[-1].clock:,.0f}" for name, paces in found.items())
+            print(f"orchestration: round {done + 1} of {options.rounds}: {clocks}", file=sys.stderr, flush=True)
     ratios = {name: [pace.over(alone) for pace, alone in zip(paces, found["bare trainer"], strict=True)]
               for name, paces in found.items()}  # fmt: skip
     rows = [
