@@ -149,15 +149,16 @@ def find_run(home: Home, name: str) -> RunFolder:
     raise UserError(f"there is no run {name!r} in {home.runs}{known}")
 
 
-def newest_run(home: Home, recipe: str, dataset_digest: str) -> RunFolder:
-    """The newest run of a recipe on a dataset. Raises UserError where there is none."""
+def newest_run(home: Home, recipe: str, dataset_digest: str | None = None) -> RunFolder:
+    """The newest run of a recipe on a dataset, or on any where None. Raises UserError where there is none."""
     found = []
     for path in home.runs.glob("*"):
         folder = RunFolder(path)
         if folder.exists:
             facts = folder.facts()
-            if facts.recipe == recipe and facts.dataset_digest == dataset_digest:
+            if facts.recipe == recipe and dataset_digest in (None, facts.dataset_digest):
                 found.append((facts.created, folder))
     if not found:
-        raise UserError(f"there is no run of {recipe!r} on this dataset in {home.runs} to resume; leave out --resume")
+        where = f"in {home.runs}" if dataset_digest is None else f"on this dataset in {home.runs}"
+        raise UserError(f"there is no run of {recipe!r} {where} to resume; leave out --resume")
     return max(found, key=lambda pair: pair[0])[1]

@@ -89,6 +89,8 @@ def train(
     else:
         assert recipe is not None
         found = find_recipe(recipe, overrides_of(overrides, kind))
+        if resume:
+            newest_run(opened, found.name)  # before minutes go into a dataset that nothing was trained on
         dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
         if resume:
             folder = newest_run(opened, found.name, dataset.digest)
