@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from ganlib.data.batch import Batch
-from ganlib.data.split import Split
 from ganlib.data.unpaired import Pairing
 from ganlib.draws import Draws
 from ganlib.losses import ObjectiveName
 from ganlib.methods.base import DataShape, Loss, Method, SampleRequest
-from ganlib.methods.game import Game, GameConfig
+from ganlib.methods.game import Game
 from ganlib.methods.pool import ImagePool
-from ganlib.methods.translating import told_targets, translate
+from ganlib.methods.translating import TranslationConfig, translate
 from ganlib.networks.patch import PatchDiscriminatorConfig
 from ganlib.networks.residual_translator import ResidualTranslatorConfig
 
 
-class CycleGANConfig(GameConfig):
+class CycleGANConfig(TranslationConfig):
     """What decides a run of this method, but for its optimizers. Both generators, and both discriminators, are alike.
 
     adversarial, cycle: weights of the generators' losses; identity: the identity loss's, as a share of the cycle's.
@@ -42,23 +39,8 @@ class CycleGANConfig(GameConfig):
     pairing: ClassVar[Pairing] = "unpaired"
 
     @property
-    def least_batch(self) -> int:
-        return 1
-
-    @property
     def one_domain(self) -> bool:
         return True
-
-    @property
-    def wants(self) -> frozenset[str]:
-        return frozenset({"inputs", "domains"})
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"domains"})
-
-    def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:
-        return told_targets(split, rows, exclusive=True)
 
     def check(self, data: DataShape) -> None:
         super().check(data)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
 from ganlib.data.batch import Batch
-from ganlib.data.split import Split
 from ganlib.draws import Draws
 from ganlib.losses import ObjectiveName
 from ganlib.methods.base import DataShape, Loss, Method, SampleRequest
-from ganlib.methods.game import Game, GameConfig
-from ganlib.methods.translating import told_targets, translate
+from ganlib.methods.game import Game
+from ganlib.methods.translating import TranslationConfig, translate
 from ganlib.networks.residual_translator import ResidualTranslatorConfig, with_domains
 from ganlib.networks.stargan import StarGANDiscriminatorConfig
 from ganlib.penalties import LineConfig, Penalty
 
 
-class StarGANConfig(GameConfig):
+class StarGANConfig(TranslationConfig):
     """What decides a run of this method, but for its optimizers.
 
     domains: "exclusive" where an image is in one of them, told by a cross-entropy; "attributes" where it may be in any
@@ -42,23 +39,8 @@ class StarGANConfig(GameConfig):
     reconstruction: float = Field(10, ge=0)
 
     @property
-    def least_batch(self) -> int:
-        return 1
-
-    @property
     def one_domain(self) -> bool:
         return self.domains == "exclusive"
-
-    @property
-    def wants(self) -> frozenset[str]:
-        return frozenset({"inputs", "domains"})
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"domains"})
-
-    def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:
-        return told_targets(split, rows, self.one_domain)
 
     def check(self, data: DataShape) -> None:
         super().check(data)

@@ -15,9 +15,29 @@ from ganlib.data.split import Split
 from ganlib.errors import UserError
 from ganlib.methods.base import SampleRequest
 from ganlib.methods.blocks import in_blocks
+from ganlib.methods.game import GameConfig
 
 BLOCK_PIXELS = 16 * 64 * 64
 """Of the images that are translated at once: sixteen at 64x64, one alone from 256x256 on."""
+
+
+class TranslationConfig(GameConfig):
+    """The fields of such a method, and what it asks for: images, the domains that they are in, and those to be."""
+
+    @property
+    def least_batch(self) -> int:
+        return 1
+
+    @property
+    def wants(self) -> frozenset[str]:
+        return frozenset({"inputs", "domains"})
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"domains"})
+
+    def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:
+        return told_targets(split, rows, self.one_domain)
 
 
 def told_targets(split: Split, rows: NDArray[np.int64], exclusive: bool) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--source", help="what the recipe reads (the bundled digits, where it is digits)")
     parser.add_argument("--images", type=int, default=60_000, help="the length of each run")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each")
     options = parser.parse_args()
     # As `gan train` gives its one worker. Fewer for both: `taskset -c 0 python -m tests.benchmarks.orchestration`.
     torch.set_num_threads(len(os.sched_getaffinity(0)))

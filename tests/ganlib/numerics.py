@@ -1,4 +1,4 @@
-"""Derivatives checked by finite differences."""
+"""Derivatives checked by finite differences; runs compared where rounding grows."""
 
 from __future__ import annotations
 
@@ -24,3 +24,24 @@ def assert_differentiates_twice(network: nn.Module, x: Tensor, weight: str, rel:
     (found,) = torch.autograd.grad(slope(), values)
     more, less = moved(1e-6), moved(-2e-6)
     assert found[place].item() == pytest.approx((more - less) / 2e-6, rel=rel)
+
+
+def one_float_higher(network: nn.Module) -> None:
+    """Moves every weight by the least that there is."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.nextafter(parameter, torch.full_like(parameter, torch.inf)))
+
+
+def assert_as_one(two: dict[str, Tensor], one: dict[str, Tensor], moved: dict[str, Tensor], bound: float) -> None:
+    """Metrics [steps] of two workers are those of one to `bound`, of the metric's size where that is above 1.
+
+    Past the first four steps rounding may have grown: then it is as far as it grows in one worker, where a last bit
+    of the weights is all that differs (`moved`), times 3.
+    """
+    assert two.keys() == one.keys()
+    for metric, values in one.items():
+        scale = values.abs().max().clamp(min=1).item()
+        apart, rounding = (two[metric] - values).abs(), (moved[metric] - values).abs().max().item()
+        assert apart[:4].max() < bound * scale, (metric, apart[:4])
+        assert apart.max() < max(bound * scale, 3 * rounding), (metric, apart, rounding)
