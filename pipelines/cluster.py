@@ -11,9 +11,11 @@ QUIET = {
     "task_events_report_interval_ms": 0,
     "enable_metrics_collection": False,
     "raylet_report_resources_period_milliseconds": 2_000,
+    "worker_niceness": 0,
 }
 """Settings of a cluster in this machine. Nobody looks at its dashboard, and each of a dozen processes that report to it
-ten times a second takes a core from the training when the two of a laptop are all that it has."""
+ten times a second takes a core from the training when the two of a laptop are all that it has. Ray's workers give way
+to all others (nice 15), to its daemons and to the evaluation beside them too: here the training goes first."""
 
 
 def connect(workers: int, object_store_bytes: int | None = None) -> None:

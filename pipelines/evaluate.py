@@ -21,7 +21,7 @@ from ganlib.sampling import Sampler, load_sampler
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
 
-YIELDING = 15
+YIELDING = 19
 """How much the evaluation beside a training gives way to it (nice). Two processes of equal right on the same cores make
 a training of several threads wait for the slower thread at each step: on 2 cores it ran 13 times slower."""
 
@@ -73,6 +73,6 @@ def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(1)
-    os.nice(max(YIELDING - os.nice(0), 0))
+    os.nice(YIELDING)  # no further than that: it is the most there is
     run = RunFolder(Path(run_folder))
     return evaluate_checkpoint(run, checkpoint, Dataset.open(run.facts().dataset_path))

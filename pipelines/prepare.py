@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -31,7 +30,7 @@ class DatasetRequest:
     """A dataset that a command needs: prepared already (`source` is its folder, URL or name), or to be prepared.
 
     name: what it is called; None takes the source's name. workers: processes that prepare, on Ray; 0: this process
-    alone; None: as its size asks for.
+    alone; None: as its size asks for, and as many as there are cores.
     """
 
     data: DataConfig
@@ -78,10 +77,8 @@ class DatasetRequest:
         if dataset is None:
             source, preparation = self.open_source(), self.data.preparation
             size = len(source.names) * prod(preparation.image_shape)
-            workers = self.workers
-            if workers is None:
-                workers = len(os.sched_getaffinity(0)) if size >= FOR_RAY or cluster_is_named() else 0
-            mapper = RayMapper(workers) if workers else None
+            on_ray = size >= FOR_RAY or cluster_is_named() if self.workers is None else self.workers > 0
+            mapper = RayMapper(self.workers) if on_ray else None
             with Progress("prepare") as progress:
                 dataset = prepare_dataset(
                     source, preparation, self.into, self.name or source.name, progress.update, mapper

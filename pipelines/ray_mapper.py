@@ -1,13 +1,9 @@
-"""Preparation on Ray Data: shard tasks spread over the cluster's processes."""
+"""Preparation on Ray: shard tasks spread over the cluster's processes."""
 
 from __future__ import annotations
 
-import logging
 import os
-import uuid
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -18,9 +14,8 @@ if TYPE_CHECKING:
     from ganlib.data.prepare import ShardOutcome, ShardTask, ShardWriter
 
 
-THREADS = 2
-"""Of a process. Ray Data runs one task alone for the second until it has learned what the cluster holds, and one may be
-left over at the end: meanwhile it takes the cores that stand idle."""
+AT_THE_END = 2
+"""Threads of a process whose shard is among the last: the cores of those that have none left."""
 
 
 def cluster_is_named() -> bool:
@@ -30,50 +25,43 @@ def cluster_is_named() -> bool:
 
 @dataclass(frozen=True)
 class RayMapper:
-    """Runs shard tasks in up to `workers` processes at once, by Ray Data.
+    """Runs shard tasks in up to `workers` processes at once, as Ray tasks; a process that dies is replaced.
+
+    workers: None is as many as this machine has cores, or the cluster that the person named.
 
     Images never travel: a process reads its records, writes its shard to the store, and hands back what it wrote. So
     the memory in use is a few shards, whatever the source's size. Where one shard fails, those that are not begun are
-    passed over, and those that are come to their end before the error is told: who then clears what is written is alone
-    with it.
+    left, and those that are come to their end before the error is told: who then clears what is written is alone with
+    it. (Ray Data moves blocks, of which there are none here: it ran one task alone for its first second, and was a
+    third slower over a dozen shards.)
     """
 
-    workers: int
+    workers: int | None = None
 
     def __call__(self, writer: ShardWriter, tasks: Sequence[ShardTask]) -> Iterator[ShardOutcome]:
         import ray
-        import ray.data
-        from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayError, WorkerCrashedError
-        from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_put
+        from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-        from ganlib.data.shard_writer import ShardOutcome, SourceError
         from pipelines.cluster import connect
 
-        if not tasks:
-            return
-        connect(self.workers, object_store_bytes=200 << 20)
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        plan = ray.put((replace(writer, threads=THREADS), list(tasks)))
-        rows = ray.data.range(len(tasks), override_num_blocks=len(tasks))
-        # Tasks, not actors: Ray has idle processes for them, and keeps them for the next.
-        strategy = ray.data.TaskPoolStrategy(size=min(self.workers, len(tasks)))
-        # In a list: Ray Data would fetch a bare reference for every task.
-        stop = f"ganlib-stop-{uuid.uuid4().hex}"
-        done = rows.map(_write, fn_kwargs={"plan": [plan], "stop": stop}, compute=strategy, num_cpus=1)
-        arriving = iter(done.iter_rows())
+        cores = len(os.sched_getaffinity(0))
+        connect(self.workers or cores, object_store_bytes=200 << 20)
+        most = self.workers or (int(ray.cluster_resources()["CPU"]) if cluster_is_named() else cores)
+        # In a list: Ray would fetch a bare reference for every task.
+        plan = [ray.put((writer, list(tasks)))]
+        write = ray.remote(_write)
+        waiting = list(range(len(tasks)))[::-1]
+        running: list[ray.ObjectRef[ShardOutcome]] = []
         try:
-            for row in arriving:
-                if row["error"]:
-                    raise SourceError(row["error"]) if row["of_source"] else UserError(row["error"])
-                yield ShardOutcome.model_validate_json(row["outcome"])
-        except (UserError, GeneratorExit):
-            _internal_kv_put(stop, b"1")
-            # Ray Data, when it is closed, cancels tasks without waiting for them.
-            with suppress(RayError):
-                deque(arriving, maxlen=0)
+            while waiting or running:
+                while waiting and len(running) < most:
+                    threads = AT_THE_END if len(waiting) < most else 1
+                    running.append(write.remote(plan, waiting.pop(), threads))
+                (done,), running = ray.wait(running)
+                yield ray.get(done)
+        except RayTaskError as error:
+            if isinstance(error.cause, UserError):  # without Ray's traceback around it
+                raise error.cause from None
             raise
         except (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError) as error:
             raise UserError(
@@ -81,24 +69,15 @@ class RayMapper:
                 "Run it again, with fewer --workers: it goes on where it stopped"
             ) from error
         finally:
-            _internal_kv_del(stop)
+            if running:
+                ray.wait(running, num_returns=len(running))
 
 
-def _write(row: dict[str, Any], plan: list[Any], stop: str) -> dict[str, Any]:
-    """One shard, in a process of Ray's; what went wrong comes back as data, without Ray's tracebacks around it."""
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    from ganlib.data.shard_writer import SourceError
-
-    if _internal_kv_get(stop) is not None:
-        return {"outcome": "", "error": "another shard failed", "of_source": False}
-    try:
-        # Unpickling a source may fetch its files.
-        writer, tasks = _fetch(plan[0])
-        outcome = writer(tasks[row["id"]])
-    except UserError as error:
-        return {"outcome": "", "error": str(error), "of_source": isinstance(error, SourceError)}
-    return {"outcome": outcome.model_dump_json(), "error": "", "of_source": False}
+def _write(plan: list[Any], number: int, threads: int) -> ShardOutcome:
+    """One shard, in a process of Ray's."""
+    # Unpickling a source may fetch its files.
+    writer, tasks = _fetch(plan[0])
+    return replace(writer, threads=threads)(tasks[number])
 
 
 @lru_cache(maxsize=1)

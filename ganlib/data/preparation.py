@@ -13,9 +13,9 @@ Fit = Literal["crop", "pad"]
 class Preparation(BaseModel):
     """How images are brought to one form; every field is part of the dataset's digest.
 
-    size: height and width in pixels. channels: 1 (Rec. 601 luma) or 3. fit: "crop" resizes the shorter side to `size`
-    and keeps the centre square; "pad" resizes the longer side to `size` and centres the picture on black. Resizing is
-    Pillow's antialiased LANCZOS filter; an image that has its size already keeps its pixels. Points of a density are
+    size: height and width in pixels. channels: 1 (Rec. 601 luma) or 3. fit: "crop" keeps the centre square and resizes
+    it to `size`; "pad" resizes the longer side to `size` and centres the picture on black. Resizing is an antialiased
+    Lanczos filter (`geometry.resize`); an image that has its size already keeps its pixels. Points of a density are
     kept as they are, whatever stands in these three.
     pairs: "edges" makes the other side of a pair from each prepared image: its contours, dark on white (`edges.py`).
     test_share: for a source without a split of its own, the share of its records that are the test split, by the hash

@@ -37,21 +37,17 @@ class TranslationConfig(GameConfig):
         return frozenset({"domains"})
 
     def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:
-        return told_targets(split, rows, self.one_domain)
-
-
-def told_targets(split: Split, rows: NDArray[np.int64], exclusive: bool) -> dict[str, Any]:
-    """Records `rows` as inputs, each told to be of another domain than it is of.
-
-    Exclusive domains: the other ones in turn, by the record's row. Attributes: one is turned round, in turn too.
-    """
-    own = split.column("domains")
-    assert own is not None
-    return {"inputs": split.take(rows), "domains": other_domains(own[rows], rows, exclusive)}
+        """Records `rows` as inputs, each told to be of another domain than it is of."""
+        own = split.column("domains")
+        assert own is not None
+        return {"inputs": split.take(rows), "domains": other_domains(own[rows], rows, self.one_domain)}
 
 
 def other_domains(own: NDArray[np.uint8], rows: NDArray[np.int64], exclusive: bool) -> NDArray[np.uint8]:
-    """uint8 [k, D]: see `told_targets`."""
+    """uint8 [k, D]: where each of domains `own` [k, D] goes.
+
+    Exclusive domains: the other ones in turn, by the record's row. Attributes: one is turned round, in turn too.
+    """
     count = own.shape[1]
     if exclusive:
         return np.eye(count, dtype=np.uint8)[(own.argmax(1) + 1 + rows % (count - 1)) % count]

@@ -1,4 +1,4 @@
-"""Preparation: images/s on Ray Data against a bare pool of two processes, and memory for 12 GB of pixels.
+"""Preparation: images/s on Ray against a bare pool of two processes, and memory for 12 GB of pixels.
 
 The bare pool decodes and resizes the same JPEG files with Pillow and keeps nothing; ours reads them from the zip,
 hashes and writes them. Ray is started before the clock. Memory is the proportional set size (Linux: shared pages are
@@ -59,7 +59,7 @@ def main() -> None:
         with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
             found = interleaved(
                 "preparation",
-                {"bare pool, Pillow": lambda: bare(pool, archive), "ours, on Ray Data": ours},
+                {"bare pool, Pillow": lambda: bare(pool, archive), "ours, on Ray": ours},
                 options.rounds,
             )
         theirs, mine = found.values()

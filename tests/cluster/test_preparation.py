@@ -1,4 +1,4 @@
-"""Preparation on Ray Data: the same bytes as in one process, and nothing left where it stops."""
+"""Preparation on Ray: the same bytes as in one process, and nothing left where it stops."""
 
 from __future__ import annotations
 

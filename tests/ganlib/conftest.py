@@ -10,7 +10,9 @@ import torch
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
 from ganlib.recipe import Recipe
+from ganlib.sampling import Sampler, load_sampler
 from ganlib.training.checkpoint import Snapshot, State
+from ganlib.training.trainer import Trainer
 
 TINY = """
 name: tiny
@@ -35,6 +37,14 @@ def tiny_recipe(folder: Path, *overrides: str) -> Recipe:
     path = folder / "tiny.yaml"
     path.write_text(TINY)
     return Recipe.load(path, overrides)
+
+
+def trained_sampler(recipe: Recipe, dataset: Dataset, folder: Path) -> Sampler:
+    """What samples the checkpoint, in `folder`, that the recipe's training ends with."""
+    trainer = Trainer(recipe, dataset)
+    for _ in trainer.run():
+        pass
+    return load_sampler(trainer.snapshot().write(folder / "checkpoint"))
 
 
 def assert_equal(ours: Snapshot | State, theirs: Snapshot | State) -> None:

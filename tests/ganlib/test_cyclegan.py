@@ -17,10 +17,10 @@ from ganlib.errors import UserError
 from ganlib.inputs import told_of
 from ganlib.methods.cyclegan import CycleGAN
 from ganlib.recipe import Recipe
-from ganlib.sampling import Sampler, load_sampler
+from ganlib.sampling import Sampler
 from ganlib.training.trainer import Trainer
 
-from .conftest import assert_equal
+from .conftest import assert_equal, trained_sampler
 from .domains_data import digits_in_domains
 
 TINY = """
@@ -49,9 +49,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def sampler(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sampler:
-    trainer = Trainer(tiny("train.images=30", "optim.*.lr=1e-2"), digits)
-    list(trainer.run())
-    return load_sampler(trainer.snapshot().write(tmp_path_factory.mktemp("cyclegan") / "checkpoint"))
+    return trained_sampler(tiny("train.images=30", "optim.*.lr=1e-2"), digits, tmp_path_factory.mktemp("cyclegan"))
 
 
 def built(*overrides: str) -> tuple[CycleGAN, Batch]:

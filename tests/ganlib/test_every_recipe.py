@@ -43,6 +43,7 @@ TOGETHER = {
     "wgan": [],
     "wgan-gp": [_STEADY],
     "avatars": [_STEADY, "train.precision=fp32"],
+    # The sign of L1's gradient turns on a last bit of an output, and Adam makes a whole step of it.
     "facades": [_STEADY, "optim.*.lr=1e-5", "train.precision=fp32", "method.l1=1"],
     "leave-out": ["train.steps={adaptive: leave-out, margin: 0.001}", _STEADY],
     "until-risen": ["train.steps={generator: 4, adaptive: until-risen, margin: 0.001}", _STEADY],

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from ganlib.data import Dataset
 from ganlib.data.batches import normalise
@@ -17,13 +16,12 @@ from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.evaluation.translation import translation_metrics
 from ganlib.networks.base import ImageShape
-from ganlib.recipe import Recipe
-from ganlib.sampling import Sampler, load_sampler
-from ganlib.training.trainer import Trainer
+from ganlib.sampling import Sampler
 from pipelines.evaluate import judge
 
+from .conftest import trained_sampler
 from .domains_data import digits_in_domains
-from .test_stargan import TINY
+from .test_stargan import tiny
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +34,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def sampler(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sampler:
-    trainer = Trainer(Recipe.parse(yaml.safe_load(TINY), ["train.images=25"]), digits)
-    list(trainer.run())
-    return load_sampler(trainer.snapshot().write(tmp_path_factory.mktemp("translation") / "checkpoint"))
+    return trained_sampler(tiny("train.images=25"), digits, tmp_path_factory.mktemp("translation"))
 
 
 def called(dataset: Dataset, images: np.ndarray) -> np.ndarray:
@@ -97,9 +93,7 @@ def test_attributes_are_given_to_those_who_lack_them(tmp_path: Path) -> None:
     """Nobody judges attributes; images that have one are not translated to it, and keep the others."""
     dataset = train_classifier(digits_in_domains(tmp_path, 16, 1, 3, count=60, attributes=True))
     assert dataset.manifest.classifier is None
-    trainer = Trainer(Recipe.parse(yaml.safe_load(TINY), ["method.domains=attributes", "train.images=25"]), dataset)
-    list(trainer.run())
-    sampler = load_sampler(trainer.snapshot().write(tmp_path / "checkpoint"))
+    sampler = trained_sampler(tiny("method.domains=attributes", "train.images=25"), dataset, tmp_path)
     asked: list[np.ndarray] = []
 
     class Spy:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,10 +14,13 @@ from ganlib.data.sources.base import BadRecordError
 from .list_source import noise
 
 
-def test_crop_is_the_centre_of_pillows_resize() -> None:
-    image = noise(1, 40, 20)
-    whole = np.asarray(image.resize((20, 10), Image.Resampling.LANCZOS)).astype(int)
-    assert np.abs(fit(image, 10, 3) - whole[:, 5:15]).max() <= 1  # rounded in another order
+@pytest.mark.parametrize("size", [(40, 20), (20, 33), (7, 9), (300, 200)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crop_is_the_centre_square_by_pillows_filter(size: tuple[int, int], channels: Literal[1, 3]) -> None:
+    image = noise(1, *size, channels)
+    left, top, right, bottom = Placement.of(*size, 10, "crop").source
+    theirs = np.asarray(image.crop((left, top, right, bottom)).resize((10, 10), Image.Resampling.LANCZOS))
+    assert np.abs(fit(image, 10, channels) - theirs.reshape(10, 10, channels).astype(int)).max() <= 1
     assert Placement.of(30, 20, 10, "crop").source == (5, 0, 25, 20)
 
 
