@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,6 +19,9 @@ def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     """
     if pixels.shape[:2] == (height, width):
         return pixels
+    import torch  # seconds, which sources that are only looked at do not need
+    import torch.nn.functional as F
+
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     return F.interpolate(image, (height, width), mode="lanczos", antialias=True)[0].permute(1, 2, 0).numpy()
 
