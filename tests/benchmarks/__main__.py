@@ -1,6 +1,6 @@
 """Runs benchmarks in turn, each in a process of its own, and prints all their targets in one table at the end.
 
-python -m tests.benchmarks           the short ones: all but these two (a quarter of an hour)
+python -m tests.benchmarks           the short ones: all but these two (twenty minutes)
 python -m tests.benchmarks mnist     quality for time on MNIST (twice eight minutes of training, and judging)
 python -m tests.benchmarks modes     every objective on rings and grids of Gaussians
 
