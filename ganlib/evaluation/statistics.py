@@ -50,6 +50,21 @@ class FeatureStatistics:
             add(self.classes, other.classes),
         )
 
+    def __sub__(self, other: FeatureStatistics) -> FeatureStatistics:
+        """What is left of a whole without one of its parts, to float64's rounding of the whole."""
+
+        def less(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
+            return None if a is None or b is None else a - b
+
+        return FeatureStatistics(
+            self.count - other.count,
+            self.total - other.total,
+            self.outer - other.outer,
+            less(self.probabilities, other.probabilities),
+            self.negative_entropy - other.negative_entropy,
+            less(self.classes, other.classes),
+        )
+
     @property
     def mean(self) -> np.ndarray:
         """float64 [d]."""
