@@ -70,7 +70,7 @@ def squared_mmd(x: Features, y: Features) -> float:
     n, m = len(x), len(y)
     if min(n, m) < 2:
         raise ValueError(f"the kernel distance of {n} and {m} images is not defined: it takes two on either side")
-    a, b = (torch.from_numpy(np.ascontiguousarray(side)) for side in (x, y))
+    a, b = (torch.from_numpy(np.require(side, requirements=["C", "W"])) for side in (x, y))
     within = [(_total(_kernel(side, side)) - _own(side)) / (len(side) * (len(side) - 1)) for side in (a, b)]
     return sum(within) - 2 * _total(_kernel(a, b)) / (n * m)
 

@@ -9,25 +9,27 @@ from numpy.typing import NDArray
 from ganlib.evaluation.neighbours import TILE, Features, nearest
 
 LOW = 0.01
-"""The share of held-out images that may be called memorised: the quantile that a sample has to be below."""
+"""The share of held-out images that are taken for memorised themselves."""
 MIFID_THRESHOLD = 0.1
 """The cosine distance that is in use with Inception's features."""
 _LEAST_DISTANCE = 1e-6
 
 
-def memorised_share(distances: NDArray[np.float64], held_out: NDArray[np.float64]) -> float:
-    """The share of samples closer to a training image than all but the closest percent (`LOW`) of real images are.
-
-    distances [n]: from each sample to the nearest training image, in any feature space (`neighbours.nearest`).
-    held_out [m]: those of real images that the training has not seen. A sample counts as memorised where its distance
-    is below the `LOW`-quantile of `held_out`; a generator that draws from the data itself has LOW of them.
-    """
-    return float((distances < memory_radius(held_out)).mean())
-
-
 def memory_radius(held_out: NDArray[np.float64]) -> float:
-    """The LOW-quantile of the distances [m] of held-out images, one of them: the greatest with at most LOW below."""
+    """The `LOW`-quantile of distances [m], one of them: those of real images that the training has not seen.
+
+    Each is from an image to the nearest training image, in any feature space (`neighbours.nearest`).
+    """
     return float(np.quantile(held_out, LOW, method="lower"))
+
+
+def memorised_share(distances: NDArray[np.float64], radius: float) -> float:
+    """The share of samples that are closer to a training image than all but the closest percent of real images are.
+
+    distances [n]: as for `memory_radius`, of the samples; radius: what it says of held-out images, below which a sample
+    counts as memorised. A generator that draws from the data itself has LOW of them.
+    """
+    return float((distances < radius).mean())
 
 
 def memorisation_distance(samples: Features, training: Features) -> float:

@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 LUMA = (0.299, 0.587, 0.114)
 """Of red, green and blue: ITU-R BT.601's grey."""
 
+LEAST_SIDE = 3
+"""Pixels that it takes to have a neighbour on either side."""
+
 
 def laplacian_variance(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """uint8 [n, H, W, C], C 1 or 3, three pixels and more a side -> float64 [n], of grey levels in [0, 1].
+    """uint8 [n, H, W, C], C 1 or 3, `LEAST_SIDE` pixels and more a side -> float64 [n], of grey levels in [0, 1].
 
     The variance over an image of its Laplacian, the four neighbours less four times the pixel, wherever all four are
     inside: LAPV of Pertuz et al. 2013, "Analysis of focus measure operators for shape-from-focus", after Pech-Pacheco

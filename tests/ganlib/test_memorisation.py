@@ -7,6 +7,7 @@ from ganlib.evaluation.memorisation import (
     LOW,
     memorisation_distance,
     memorised_share,
+    memory_radius,
     mifid,
     nearest_in_pixels,
 )
@@ -26,14 +27,16 @@ def test_the_share_of_copies_is_what_is_memorised(copied: int) -> None:
     fresh, held_out = cloud(400 - copied, 10, 1), cloud(1_000, 10, 2)
     samples = np.concatenate([TRAINING[:copied] + np.float32(1e-3), fresh])
     # Of what is fresh, LOW is expected below the quantile: at most 4 more than that in 400 by four deviations of it.
-    share = memorised_share(distances(samples), distances(held_out))
+    share = memorised_share(distances(samples), memory_radius(distances(held_out)))
     assert copied / 400 <= share <= copied / 400 + LOW + 4 * np.sqrt(LOW / 400)
 
 
 def test_held_out_images_themselves_are_below_their_own_quantile_by_its_share() -> None:
     held_out = distances(cloud(1_000, 10, 2))
-    assert memorised_share(held_out, held_out) == pytest.approx(LOW, abs=1e-3)
-    assert memorised_share(np.zeros(5), np.zeros(5)) == 0  # held-out images are copies too: nothing can be told
+    assert memorised_share(held_out, memory_radius(held_out)) == pytest.approx(LOW, abs=1e-3)
+    assert (
+        memorised_share(np.zeros(5), memory_radius(np.zeros(5))) == 0
+    )  # held-out images are copies too: nothing can be told
 
 
 def test_the_distance_of_memorisation_is_the_mean_least_angle() -> None:
