@@ -14,7 +14,7 @@ from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.distances import frechet_distance, inception_score, kl_divergence, mode_shares
 from ganlib.evaluation.evaluate import evaluate
-from ganlib.evaluation.extractors import RandomExtractor, extractor_for
+from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.networks.base import ImageShape
 
