@@ -78,12 +78,12 @@ def density_coverage(samples: Features, reference: Manifold, k: int = 5) -> Dens
     reference with a sample in its ball. Neither believes in balls about samples, where one outlier covers much.
     """
     radii = reference.squared_radii(k)
-    nearest = torch.full_like(radii, torch.inf)
+    closest = torch.full_like(radii, torch.inf)
     inside = 0
     for _, columns, squares in _tiles(samples, reference.points):
         inside += int((squares < radii[columns]).sum())
-        nearest[columns] = torch.minimum(nearest[columns], squares.amin(0))
-    return DensityCoverage(inside / (k * len(samples)), (nearest < radii).double().mean().item())
+        closest[columns] = torch.minimum(closest[columns], squares.amin(0))
+    return DensityCoverage(inside / (k * len(samples)), (closest < radii).double().mean().item())
 
 
 def nearest(queries: Features, points: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
