@@ -32,6 +32,8 @@ def jackknife_error(splits: Sequence[FeatureStatistics], metric: Callable[[Featu
     for jackknife variance estimation"). A Frechet distance grows as images get fewer, by about the
     inverse of their number, so those of the splits themselves are distances to something else; without one split in ten
     all are near the whole, and what the missing tenth adds is the same in each and leaves no trace in their deviation.
+    Where samples cannot be told from the reference at all, it says sqrt(2) times too much.
+
     As statistics are sums, a whole without a split is one subtraction.
     """
     whole = total(splits)

@@ -20,8 +20,8 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     With C_a = F F^T, C_a C_b has the eigenvalues of F^T C_b F and zeros besides; that is symmetric, so its eigenvalues
     cost a tenth of a matrix's root and no complex numbers arise. F is the Cholesky factor, or, where C_a has no full
     rank, its eigenvectors times the roots of those eigenvalues that are not mere rounding: the root would make 1e-8 of
-    a zero that was rounded to 1e-16. So fewer images than features, and features that are constant, are judged to the
-    same digits as others.
+    a zero that was rounded to 1e-16. So sets of fewer images than features, and with features that are constant, have
+    the right number to 1e-7 and better.
 
     Raises UserError for fewer than two images on a side, and for features that are not finite; ValueError for features
     of different dimensions.
@@ -41,8 +41,7 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
 def _trace_of_root(few: FeatureStatistics, many: FeatureStatistics) -> float:
     """tr (C_few C_many)^(1/2), `few` being the side that is factored: its rank is at most its count less one."""
     # A constant feature is a row of zeros of F: what the other side has there is multiplied by nothing.
-    varies = [_variances(side) > ROUNDING * side.outer.diagonal() / side.count for side in (few, many)]
-    rows = np.flatnonzero(varies[0] & varies[1])
+    rows = np.flatnonzero((_variances(few) > 0) & (_variances(many) > 0))
     if not len(rows):
         return 0.0
     ours, theirs = (torch.from_numpy(side.covariance) for side in (few, many))
@@ -66,9 +65,10 @@ def _factor(covariance: Tensor, most: int) -> Tensor:
 
 
 def _variances(statistics: FeatureStatistics) -> np.ndarray:
-    """float64 [d], unbiased, without the rest of the covariance."""
-    squares = statistics.outer.diagonal() - statistics.count * np.square(statistics.mean)
-    return squares / (statistics.count - 1)
+    """float64 [d], unbiased: the covariance's diagonal, but 0 of what is constant."""
+    squares = statistics.outer.diagonal()
+    about_mean = squares - statistics.count * np.square(statistics.mean)
+    return np.where(about_mean > ROUNDING * squares, about_mean, 0) / (statistics.count - 1)
 
 
 def inception_score(statistics: FeatureStatistics) -> float:

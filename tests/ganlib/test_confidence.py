@@ -24,9 +24,12 @@ def test_of_a_mean_the_jackknife_is_the_splits_deviation_over_their_roots_number
     assert error_of_mean(means) == pytest.approx(np.std(means, ddof=1) / np.sqrt(10), rel=1e-12)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_of_a_frechet_distance_it_is_the_spread_over_fresh_draws(shift: float) -> None:
+@pytest.mark.parametrize(("shift", "factor"), [(0.5, 1), (0.0, np.sqrt(2))])
+def test_of_a_frechet_distance_it_is_the_spread_over_fresh_draws(shift: float, factor: float) -> None:
     """100 draws of 1,000 images give the true deviation to 7 percent; each draw's own estimate varies, not their mean.
+
+    At no distance at all only squares are left of it, of which a jackknife doubles the variance: of x^2, x being a mean
+    of n numbers about 0, it says 4 x^2 / n, on average 4 / n^2, where 2 / n^2 is true.
 
     The splits' own distances, of 100 images each, are another number: the bias of so few is larger than the spread.
     """
@@ -43,7 +46,7 @@ def test_of_a_frechet_distance_it_is_the_spread_over_fresh_draws(shift: float) -
         errors.append(jackknife_error(splits, distance))
         of_splits.append(np.mean([distance(split) for split in splits]))
     spread = np.std(found, ddof=1)
-    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(spread, rel=0.25)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(factor * spread, rel=0.25)
     assert np.mean(of_splits) - np.mean(found) > 3 * spread
 
 

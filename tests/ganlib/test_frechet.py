@@ -29,7 +29,11 @@ def test_of_many_images_it_is_pytorch_fids_and_torch_fidelitys() -> None:
 
 @pytest.mark.parametrize("counts", [(1000, 1000), (1000, 30), (30, 1000), (30, 20)])
 def test_covariances_that_commute_have_a_closed_form_at_any_rank(counts: tuple[int, int]) -> None:
-    """tr (AB)^(1/2) = sum of the roots of a_i b_i in the basis that both have; a set's rank is its count less one."""
+    """tr (AB)^(1/2) = sum of the roots of a_i b_i in the basis that both have; a set's rank is its count less one.
+
+    Of 30 and 20 images, directions that both have are rarer still: the product's zeros are known to 1e-16, and their
+    roots to 1e-8.
+    """
     dim = 64
     basis, draw = orthonormal(dim, 0), np.random.default_rng(1)
     values = [draw.uniform(0.1, 3, dim) * (draw.permutation(dim) < count - 1) for count in counts]
@@ -37,8 +41,9 @@ def test_covariances_that_commute_have_a_closed_form_at_any_rank(counts: tuple[i
         gaussian(np.zeros(dim), (basis * value) @ basis.T, count) for value, count in zip(values, counts, strict=True)
     ]
     expected = np.square(np.sqrt(values[0]) - np.sqrt(values[1])).sum()
-    assert frechet_distance(*sides) == pytest.approx(expected, rel=1e-9)
-    assert frechet_distance(*sides[::-1]) == pytest.approx(expected, rel=1e-9)
+    digits = 1e-7 if max(counts) < dim else 1e-9
+    assert frechet_distance(*sides) == pytest.approx(expected, rel=digits)
+    assert frechet_distance(*sides[::-1]) == pytest.approx(expected, rel=digits)
 
 
 def test_variances_of_ten_decades_are_all_counted() -> None:
