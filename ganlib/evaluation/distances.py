@@ -3,23 +3,72 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import eigh, eigvalsh
+import torch
+from torch import Tensor
 
+from ganlib.errors import UserError
 from ganlib.evaluation.statistics import FeatureStatistics
+
+ROUNDING = 1e-13
+"""What sums of squares keep of rounding, relative to themselves: a feature of less variance than this share of its mean
+square is constant. Some hundred times float64's own, as a thousand equal numbers added up may be off by that."""
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
 
-    tr (C_a C_b)^(1/2) is taken as the sum of the square roots of the eigenvalues of S C_b S with S = C_a^(1/2), which
-    is symmetric: no complex numbers arise, and rank-deficient covariances (fewer images than features) need no special
-    care.
+    With C_a = F F^T, C_a C_b has the eigenvalues of F^T C_b F and zeros besides; that is symmetric, so its eigenvalues
+    cost a tenth of a matrix's root and no complex numbers arise. F is the Cholesky factor, or, where C_a has no full
+    rank, its eigenvectors times the roots of those eigenvalues that are not mere rounding: the root would make 1e-8 of
+    a zero that was rounded to 1e-16. So sets of fewer images than features, and with features that are constant, have
+    the right number to 1e-7 and better.
+
+    Raises UserError for fewer than two images on a side, and for features that are not finite; ValueError for features
+    of different dimensions.
     """
-    cov_a, cov_b = a.covariance, b.covariance
-    values, vectors = eigh(cov_a)
-    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    cross = np.sqrt(np.clip(eigvalsh(root @ cov_b @ root), 0, None)).sum()
-    return float(np.square(a.mean - b.mean).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+    if a.total.shape != b.total.shape:
+        raise ValueError(f"features of {len(a.total)} and of {len(b.total)} dimensions have no distance")
+    for side in (a, b):
+        if side.count < 2:
+            raise UserError(f"a Frechet distance needs two images on each side; one has {side.count}: ask for more")
+        if not np.isfinite(np.trace(side.outer)):
+            raise UserError("features are NaN or infinite: the images, or the extractor's weights, are broken")
+    shift = np.square(a.mean - b.mean).sum()
+    spread = _variances(a).sum() + _variances(b).sum()
+    return float(shift + spread - 2 * _trace_of_root(*sorted((a, b), key=lambda side: side.count)))
+
+
+def _trace_of_root(few: FeatureStatistics, many: FeatureStatistics) -> float:
+    """tr (C_few C_many)^(1/2), `few` being the side that is factored: its rank is at most its count less one."""
+    # A constant feature is a row of zeros of F: what the other side has there is multiplied by nothing.
+    rows = np.flatnonzero((_variances(few) > 0) & (_variances(many) > 0))
+    if not len(rows):
+        return 0.0
+    ours, theirs = (torch.from_numpy(side.covariance) for side in (few, many))
+    if len(rows) < len(few.total):
+        ours, theirs = (side[rows][:, rows] for side in (ours, theirs))
+    factor = _factor(ours, few.count - 1)
+    return float(torch.linalg.eigvalsh(factor.T @ theirs @ factor).clamp(min=0).sqrt().sum())
+
+
+def _factor(covariance: Tensor, most: int) -> Tensor:
+    """F [d, r], r at most `most`, with F F^T = covariance, float64 [d, d]."""
+    dim = len(covariance)
+    rounding = dim * torch.finfo(covariance.dtype).eps
+    if most >= dim:
+        lower, failed = torch.linalg.cholesky_ex(covariance)
+        if not failed and lower.diagonal().square().min() > rounding * covariance.diagonal().max():
+            return lower
+    values, vectors = torch.linalg.eigh(covariance)  # ascending
+    first = max(int((values <= rounding * values[-1]).sum()), dim - most)
+    return vectors[:, first:] * values[first:].sqrt()
+
+
+def _variances(statistics: FeatureStatistics) -> np.ndarray:
+    """float64 [d], unbiased: the covariance's diagonal, but 0 of what is constant."""
+    squares = statistics.outer.diagonal()
+    about_mean = squares - statistics.count * np.square(statistics.mean)
+    return np.where(about_mean > ROUNDING * squares, about_mean, 0) / (statistics.count - 1)
 
 
 def inception_score(statistics: FeatureStatistics) -> float:

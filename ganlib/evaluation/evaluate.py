@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ganlib.data.dataset import Dataset, Split
-from ganlib.data.sources import SplitName
-from ganlib.evaluation.distances import frechet_distance, inception_score, kl_divergence, mode_shares
+from ganlib.data.dataset import Dataset
+from ganlib.evaluation.comparison import compare
+from ganlib.evaluation.distances import kl_divergence, mode_shares
 from ganlib.evaluation.extractors import Extractor, extractor_for
+from ganlib.evaluation.findings import Findings, reference_findings, sample_findings
+from ganlib.evaluation.held_out import HeldOut
 from ganlib.evaluation.points import evaluate_points
-from ganlib.evaluation.samples import BLOCK, Samples
-from ganlib.evaluation.statistics import FeatureStatistics
+from ganlib.evaluation.samples import Samples
 
 MOST_SHARES = 100
 """Classes up to which each one's share is a metric of its own."""
@@ -28,57 +29,48 @@ def evaluate(
 ) -> dict[str, float]:
     """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
-    `fid/E`: Frechet distance to the training split by extractor E; `fid_floor/E`: of the test split (its first `count`
-    images) to the training split, what a perfect generator of few images would still have. With a classifier also
-    `inception_score/E`; `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their shares to those
-    that it finds in the training split; `mode_share_min` and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The
-    numbers are the same each time: samples come from `seed`.
+    By an extractor E, `fid/E`: Frechet distance to the training split; `kid/E`, `precision/E`, `recall/E`, `density/E`
+    and `coverage/E`, of up to 10,000 images a side, as `compare` has them. `NAME_floor/E` of each of these: of the test
+    split (its first `count` images) to the training split, what a perfect generator of few images would still have.
+    `fid_se/E`, `kid_se/E`: standard errors over the samples' draw. With a test split also `memorised/E`, the share of
+    2,000 samples closer to a training image than all but 1 percent of held-out images are (0.01 is a perfect
+    generator's), and `mifid/E`. `sharpness`, `sharpness_floor`: mean variance of the Laplacian over the training
+    split's.
+
+    With a classifier also `inception_score/E`, its `_floor` (of real images) and its `_se`; `modes/covered`: classes
+    that it finds; `modes/kl`: `kl_divergence` of their shares to those that it finds in the training split;
+    `mode_share_min` and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The numbers are the same each time:
+    samples come from `seed`.
     """
     if dataset.dtype == np.float32:
         return evaluate_points(samples, dataset, count, seed, progress)
     extractor = extractor or extractor_for(dataset)
-    reference = reference_statistics(dataset, extractor, "train")
-    found: FeatureStatistics | None = None
-    for first in range(0, count, BLOCK):
-        size = min(BLOCK, count - first)
-        part = FeatureStatistics.of(*extractor.features(samples.sample(size, seed, first)))
-        found = part if found is None else found + part
-        if progress:
-            progress(first + size, count)
-    assert found is not None
-    metrics = {f"fid/{extractor.name}": frechet_distance(found, reference)}
+    reference = reference_findings(dataset, extractor, "train")
+    found = sample_findings(lambda first, size: samples.sample(size, seed, first), count, extractor, progress)
+    sharpness = {"sharpness": found.sharpness}
+    metrics = compare(found, reference)
     if len(dataset.split("test")) > 1:
-        floor = reference_statistics(dataset, extractor, "test", count)
-        metrics[f"fid_floor/{extractor.name}"] = frechet_distance(floor, reference)
-    if found.classes is not None and dataset.judged_names is not None:
-        metrics[f"inception_score/{extractor.name}"] = inception_score(found)
-        shares = mode_shares(found)
-        # A class that the classifier finds nowhere in the data counts as found once.
-        real = np.maximum(mode_shares(reference), 1 / reference.count)
-        metrics["modes/covered"] = float((shares > 0).sum())
-        metrics["modes/kl"] = kl_divergence(shares, real)
-        metrics["mode_share_min"] = float(shares.min())
-        if len(shares) <= MOST_SHARES:
-            named = zip(dataset.judged_names, shares, strict=True)
-            metrics |= {f"mode_share/{name}": float(share) for name, share in named}
+        held_out = HeldOut.of(dataset, extractor, count, reference)
+        metrics |= {f"{name}_floor": value for name, value in held_out.floor.items()}
+        metrics |= held_out.memory(metrics["fid"], found, reference)
+        sharpness["sharpness_floor"] = held_out.sharpness
+    named = {f"{name}/{extractor.name}": value for name, value in metrics.items()}
+    if reference.sharpness:  # images that are large enough, and not all flat
+        named |= {name: value / reference.sharpness for name, value in sharpness.items() if value is not None}
+    if dataset.judged_names is not None and found.statistics.classes is not None:
+        named |= _mode_metrics(found, reference, dataset.judged_names)
+    return named
+
+
+def _mode_metrics(found: Findings, reference: Findings, names: list[str]) -> dict[str, float]:
+    shares = mode_shares(found.statistics)
+    # A class that the classifier finds nowhere in the data counts as found once.
+    real = np.maximum(mode_shares(reference.statistics), 1 / reference.statistics.count)
+    metrics = {
+        "modes/covered": float((shares > 0).sum()),
+        "modes/kl": kl_divergence(shares, real),
+        "mode_share_min": float(shares.min()),
+    }
+    if len(shares) <= MOST_SHARES:
+        metrics |= {f"mode_share/{name}": float(share) for name, share in zip(names, shares, strict=True)}
     return metrics
-
-
-def reference_statistics(
-    dataset: Dataset, extractor: Extractor, split: SplitName, limit: int | None = None
-) -> FeatureStatistics:
-    """Statistics of (the first `limit` images of) a split, computed once and kept with the dataset."""
-    images: Split = dataset.split(split)
-    size = len(images) if limit is None else min(limit, len(images))
-    name = f"{extractor.name}-{extractor.digest[:12]}-{split}-{size}.safetensors"
-    place = dataset.location / "reference" / name
-    kept = FeatureStatistics.load(place)
-    if kept is not None:
-        return kept
-    found: FeatureStatistics | None = None
-    for first in range(0, size, BLOCK):
-        part = FeatureStatistics.of(*extractor.features(images.take(np.arange(first, min(first + BLOCK, size)))))
-        found = part if found is None else found + part
-    assert found is not None
-    found.save(place)
-    return found

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
-
-from ganlib.data.storage import Location
-from ganlib.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,21 @@ class FeatureStatistics:
             add(self.classes, other.classes),
         )
 
+    def __sub__(self, other: FeatureStatistics) -> FeatureStatistics:
+        """What is left of a whole without one of its parts, to float64's rounding of the whole."""
+
+        def less(a: np.ndarray | None, b: np.ndarray | None) -> np.ndarray | None:
+            return None if a is None or b is None else a - b
+
+        return FeatureStatistics(
+            self.count - other.count,
+            self.total - other.total,
+            self.outer - other.outer,
+            less(self.probabilities, other.probabilities),
+            self.negative_entropy - other.negative_entropy,
+            less(self.classes, other.classes),
+        )
+
     @property
     def mean(self) -> np.ndarray:
         """float64 [d]."""
@@ -61,26 +72,22 @@ class FeatureStatistics:
         mean = self.mean
         return (self.outer - self.count * np.outer(mean, mean)) / (self.count - 1)
 
-    def save(self, place: Location) -> None:
-        """Writes the sums, atomically. Raises UserError where that cannot be."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The sums by name, for a file."""
         arrays = {"count": np.array(self.count), "total": self.total, "outer": self.outer}
         if self.probabilities is not None and self.classes is not None:
             arrays |= {"probabilities": self.probabilities, "classes": self.classes}
             arrays["negative_entropy"] = np.array(self.negative_entropy)
-        place.write(save(arrays))
+        return arrays
 
     @classmethod
-    def load(cls, place: Location) -> FeatureStatistics | None:
-        """What `save` wrote, or None where there is nothing whole."""
-        try:
-            arrays = load(place.read())
-            return cls(
-                int(arrays["count"]),
-                arrays["total"],
-                arrays["outer"],
-                arrays.get("probabilities"),
-                float(arrays.get("negative_entropy", 0.0)),
-                arrays.get("classes"),
-            )
-        except (UserError, SafetensorError, KeyError):
-            return None
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FeatureStatistics:
+        """What `arrays` gave, among whatever else is there. Raises KeyError where sums are missing."""
+        return cls(
+            int(arrays["count"]),
+            arrays["total"],
+            arrays["outer"],
+            arrays.get("probabilities"),
+            float(arrays.get("negative_entropy", 0.0)),
+            arrays.get("classes"),
+        )

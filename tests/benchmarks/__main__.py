@@ -20,12 +20,13 @@ from tests.benchmarks.report import Target, read_targets, show_targets
 MODULES = {
     "batches": "tests.benchmarks.batches",
     "preparation": "tests.benchmarks.preparation",
+    "distances": "tests.benchmarks.distances",
     "modes": "tests.benchmarks.modes",
     "training_step": "tests.benchmarks.training_step",
     "orchestration": "tests.benchmarks.orchestration",
     "mnist": "tests.benchmarks.mnist_quality",
 }
-SHORT = ("batches", "preparation", "training_step", "orchestration")
+SHORT = ("batches", "preparation", "training_step", "distances", "orchestration")
 
 
 def main() -> None:

@@ -11,10 +11,10 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
 from ganlib.data import Dataset
-from ganlib.data.storage import Location
+from ganlib.errors import UserError
 from ganlib.evaluation.distances import frechet_distance, inception_score, kl_divergence, mode_shares
-from ganlib.evaluation.evaluate import evaluate, reference_statistics
-from ganlib.evaluation.extractors import RandomExtractor, extractor_for
+from ganlib.evaluation.evaluate import evaluate
+from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.networks.base import ImageShape
 
@@ -123,12 +123,9 @@ def test_statistics_of_parts_add_up_to_those_of_the_whole(parts: int) -> None:
     np.testing.assert_array_equal(mode_shares(total), np.bincount(probabilities.argmax(1)) / 700)
 
 
-def test_statistics_written_and_read_are_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "statistics.safetensors"
+def test_statistics_as_arrays_and_back_are_the_same() -> None:
     for statistics in (judged(50, 3, 1.0)[0], FeatureStatistics.of(random_features(50, 8, 0), None)):
-        statistics.save(Location.of(path))
-        read = FeatureStatistics.load(Location.of(path))
-        assert read is not None
+        read = FeatureStatistics.from_arrays(statistics.arrays())
         assert (read.count, read.negative_entropy) == (statistics.count, statistics.negative_entropy)
         for ours, theirs in ((read.total, statistics.total), (read.outer, statistics.outer)):
             np.testing.assert_array_equal(ours, theirs)
@@ -137,9 +134,6 @@ def test_statistics_written_and_read_are_the_same(tmp_path: Path) -> None:
                 assert mine is its
             else:
                 np.testing.assert_array_equal(mine, its)
-    path.write_bytes(path.read_bytes()[:-8])
-    assert FeatureStatistics.load(Location.of(path)) is None
-    assert FeatureStatistics.load(Location.of(tmp_path / "none")) is None
 
 
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (16, 3), (33, 3), (48, 1)])
@@ -183,6 +177,16 @@ class Copies:
         return self.split.take(np.arange(first, first + count) % len(self.split))
 
 
+class Held:
+    """A "generator" of real images that no training has seen: the test split, in its order."""
+
+    def __init__(self, dataset: Dataset):
+        self.split = dataset.split("test")
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+        return self.split.take(np.arange(first, first + count))
+
+
 class Noise:
     """A "generator" that has learned nothing."""
 
@@ -197,11 +201,16 @@ def dataset(digits16: Dataset, tmp_path: Path) -> Dataset:
     return Dataset.open(tmp_path / digits16.path.name)
 
 
+COMPARED = {"fid", "kid", "precision", "recall", "density", "coverage"}
+"""Of any images by any extractor, beside the floor of each."""
+
+
 def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) -> None:
     train, test = dataset.split("train"), dataset.split("test")
     calls: list[tuple[int, int]] = []
     copies = evaluate(Copies(dataset), dataset, len(train), 0, progress=lambda done, total: calls.append((done, total)))
-    assert copies.keys() == {"fid/random", "fid_floor/random"}
+    names = COMPARED | {f"{name}_floor" for name in COMPARED} | {"fid_se", "kid_se", "memorised", "mifid"}
+    assert copies.keys() == {f"{name}/random" for name in names} | {"sharpness", "sharpness_floor"}
     assert calls == [(1000, len(train)), (len(train), len(train))]
     assert copies["fid/random"] == pytest.approx(0, abs=1e-5)
     features = [
@@ -214,15 +223,49 @@ def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) 
     assert noise["fid/random"] != evaluate(Noise(), dataset, 200, seed=6)["fid/random"]
 
 
-def test_reference_statistics_are_computed_once_and_kept_with_the_dataset(dataset: Dataset) -> None:
-    extractor = extractor_for(dataset)
-    found = reference_statistics(dataset, extractor, "train")
-    (kept,) = (dataset.path / "reference").iterdir()
-    written = kept.stat().st_mtime_ns
-    np.testing.assert_array_equal(reference_statistics(dataset, extractor, "train").outer, found.outer)
-    assert kept.stat().st_mtime_ns == written
-    kept.write_bytes(kept.read_bytes()[:-1])  # cut short: computed again
-    np.testing.assert_array_equal(reference_statistics(dataset, extractor, "train").outer, found.outer)
-    assert kept.stat().st_mtime_ns != written
-    assert reference_statistics(dataset, extractor, "test", 50).count == 50
-    assert reference_statistics(dataset, extractor, "test", 10**6).count == len(dataset.split("test"))
+def test_copies_of_the_data_are_perfect_but_for_being_copies(dataset: Dataset) -> None:
+    train, test = dataset.split("train"), dataset.split("test")
+    copies, real = evaluate(Copies(dataset), dataset, len(train), 0), evaluate(Held(dataset), dataset, len(test), 0)
+    for name in ("precision", "recall", "coverage"):
+        assert copies[f"{name}/random"] == 1
+    assert copies["memorised/random"] == 1
+    assert copies["sharpness"] == pytest.approx(1, rel=1e-9)
+    # Held-out images are what the floor is of; and of them a percent is memorised by definition.
+    for name in COMPARED - {"kid"}:  # in which the order of the images decides who is compared with whom
+        assert real[f"{name}/random"] == pytest.approx(real[f"{name}_floor/random"], rel=1e-6)
+    assert abs(real["kid/random"] - real["kid_floor/random"]) < 4 * real["kid_se/random"]
+    assert real["memorised/random"] == pytest.approx(0.01, abs=1 / len(test))
+    assert real["mifid/random"] == real["fid/random"]
+    assert real["sharpness"] == pytest.approx(real["sharpness_floor"], rel=1e-9)
+
+
+def test_noise_is_neither_precise_nor_recalled_nor_remembered(dataset: Dataset) -> None:
+    noise = evaluate(Noise(), dataset, 300, 0)
+    for name in ("precision", "recall", "density", "coverage", "memorised"):
+        assert noise[f"{name}/random"] == 0
+    assert noise["kid/random"] > 10 * noise["kid_se/random"]
+    assert noise["fid/random"] > 10 * noise["fid_se/random"]
+    assert noise["sharpness"] > 2
+
+
+@pytest.mark.parametrize("count", [2, 5, 19])
+def test_of_few_samples_there_is_what_few_have(dataset: Dataset, count: int) -> None:
+    found = {name.partition("/")[0] for name in evaluate(Noise(), dataset, count, 0)}
+    assert {"fid", "memorised", "mifid", "sharpness"} <= found
+    assert not {"kid", "fid_se", "kid_se"} & found
+    assert ("precision" in found) == (count > 5)
+
+
+def test_one_sample_has_no_distance(dataset: Dataset) -> None:
+    with pytest.raises(UserError, match="a Frechet distance needs two images on each side; one has 1"):
+        evaluate(Noise(), dataset, 1, 0)
+
+
+def test_held_out_images_are_compared_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = evaluate(Noise(), dataset, 100, 0)
+    (kept,) = (dataset.path / "reference").glob("*.json")
+    monkeypatch.setattr("ganlib.evaluation.held_out.compare", None)  # nobody asks it again
+    assert evaluate(Noise(), dataset, 100, 0) == first
+    monkeypatch.undo()
+    kept.write_text(kept.read_text()[:-3])
+    assert evaluate(Noise(), dataset, 100, 0) == first

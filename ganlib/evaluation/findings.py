@@ -1,0 +1,145 @@
+"""What one pass over images keeps of them: enough for every metric, and no image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ganlib.data.dataset import Dataset
+from ganlib.data.sources import SplitName
+from ganlib.data.storage import Location
+from ganlib.draws import stream_generator
+from ganlib.errors import UserError
+from ganlib.evaluation.confidence import SPLITS, total
+from ganlib.evaluation.extractors import Extractor
+from ganlib.evaluation.neighbours import Manifold
+from ganlib.evaluation.samples import BLOCK
+from ganlib.evaluation.sharpness import LEAST_SIDE, laplacian_variance
+from ganlib.evaluation.statistics import FeatureStatistics
+
+MOST_COMPARED = 10_000
+"""Images a side whose features are compared one by one with one another, as the field does."""
+MOST_BYTES = 256 << 20
+"""Of features that are kept of a training split, for the nearest of each sample: 32,768 images by Inception, half a
+million by a dataset's classifier."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Of images by an extractor: sums in disjoint splits, by number (of a dataset one, as nobody asks for its error);
+    features float32 [k, d] of some; the mean of their `laplacian_variance`, None of images too small to have one.
+    """
+
+    splits: list[FeatureStatistics]
+    features: NDArray[np.float32]
+    sharpness: float | None
+
+    @cached_property
+    def statistics(self) -> FeatureStatistics:
+        """Of all the images."""
+        return total(self.splits)
+
+    @property
+    def compared(self) -> NDArray[np.float32]:
+        """The features that are compared one by one: the first of those that there are."""
+        return self.features[:MOST_COMPARED]
+
+    @cached_property
+    def manifold(self) -> Manifold:
+        """Of `compared`. Raises ValueError for too few."""
+        return Manifold.of(self.compared)
+
+
+def sample_findings(
+    sample: Callable[[int, int], NDArray[np.uint8]],
+    count: int,
+    extractor: Extractor,
+    progress: Callable[[int, int], None] | None = None,
+) -> Findings:
+    """Of `count` images, `sample(first, size)` giving uint8 [size, H, W, C]; features are those of the first."""
+    return _gather(sample, count, extractor, SPLITS, np.arange(min(count, MOST_COMPARED)), progress)
+
+
+def reference_findings(dataset: Dataset, extractor: Extractor, split: SplitName, limit: int | None = None) -> Findings:
+    """Of (the first `limit` images of) a split, found once and kept with the dataset.
+
+    Features are in an order that is drawn once and for all, so that any number of the first are a fair draw, however
+    the split is sorted: of the training split as many as `MOST_BYTES` hold, of the test split those that are compared.
+    """
+    images = dataset.split(split)
+    size = len(images) if limit is None else min(limit, len(images))
+    place = kept_beside(dataset, extractor, f"{split}-{size}.safetensors")
+    kept = _load(place)
+    if kept is not None:
+        return kept
+    order = torch.randperm(size, generator=stream_generator("cpu", 0, "reference", split)).numpy()
+    order = order if split == "train" else order[:MOST_COMPARED]
+    found = _gather(lambda first, count: images.take(np.arange(first, first + count)), size, extractor, 1, order)
+    _save(found, place)
+    return found
+
+
+def kept_beside(dataset: Dataset, extractor: Extractor, name: str) -> Location:
+    """Where what is found of a dataset by an extractor is kept, named so that no other extractor's is taken for it."""
+    return dataset.location / "reference" / f"{extractor.name}-{extractor.digest[:12]}-{name}"
+
+
+def _gather(
+    take: Callable[[int, int], NDArray[np.uint8]],
+    count: int,
+    extractor: Extractor,
+    splits: int,
+    order: NDArray[np.int64],
+    progress: Callable[[int, int], None] | None = None,
+) -> Findings:
+    """order: the numbers of the images whose features are kept, in that order, as far as `MOST_BYTES` hold them."""
+    sums: dict[int, FeatureStatistics] = {}
+    kept = np.empty((0, 0), np.float32)
+    places = np.full(count, -1)  # of each image in `kept`
+    sharpness: list[NDArray[np.float64]] = []
+    for first in range(0, count, BLOCK):
+        images = take(first, min(BLOCK, count - first))
+        numbers = np.arange(first, first + len(images))
+        features, probabilities = extractor.features(images)
+        owners = numbers * splits // count
+        for owner in np.unique(owners):
+            rows = owners == owner
+            part = FeatureStatistics.of(features[rows], None if probabilities is None else probabilities[rows])
+            sums[owner] = sums[owner] + part if owner in sums else part
+        if first == 0:
+            order = order[: MOST_BYTES // (4 * features.shape[1])]
+            places[order] = np.arange(len(order))
+            kept = np.empty((len(order), features.shape[1]), np.float32)
+        at = places[numbers]
+        kept[at[at >= 0]] = features[at >= 0]
+        if min(images.shape[1:3]) >= LEAST_SIDE:
+            sharpness.append(laplacian_variance(images))
+        if progress:
+            progress(first + len(images), count)
+    return Findings(list(sums.values()), kept, float(np.concatenate(sharpness).mean()) if sharpness else None)
+
+
+def _save(findings: Findings, place: Location) -> None:
+    """Writes all of it as one file, atomically. Raises UserError where that cannot be."""
+    arrays = findings.statistics.arrays() | {"features": findings.features}
+    if findings.sharpness is not None:
+        arrays["sharpness"] = np.array(findings.sharpness)
+    place.write(save(arrays))
+
+
+def _load(place: Location) -> Findings | None:
+    """What `_save` wrote, or None where there is nothing whole."""
+    try:
+        arrays = load(place.read())
+        sharpness = float(arrays["sharpness"]) if "sharpness" in arrays else None
+        # A copy: what lies in the file's bytes cannot be written to, and torch takes only what can.
+        return Findings([FeatureStatistics.from_arrays(arrays)], arrays["features"].copy(), sharpness)
+    except (UserError, SafetensorError, KeyError):
+        return None
