@@ -21,11 +21,14 @@ from ganlib.data.dataset import Dataset, Split
 from ganlib.data.manifest import ClassifierRecord
 from ganlib.draws import stream_seed
 from ganlib.errors import UserError
+from ganlib.evaluation.extractor import Extractor
 from ganlib.networks.base import ImageShape
 
 FILE = "classifier.safetensors"
 FEATURES = 128
 BATCH = 128
+BLOCK = 500
+"""Images that are judged at once."""
 IMAGES = 120_000
 """Images seen in training the classifier: two epochs of MNIST, more of smaller sets."""
 MAX_EPOCHS = 20
@@ -136,6 +139,26 @@ def load_classifier(dataset: Dataset) -> Classifier:
     network = Classifier(ImageShape(*dataset.image_shape), len(names))
     network.load_state_dict(load(content))
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+class ClassifierExtractor(Extractor):
+    """The features and the class probabilities of the dataset's own classifier."""
+
+    name = "classifier"
+
+    def __init__(self, dataset: Dataset):
+        self.network = load_classifier(dataset)
+        assert dataset.manifest.classifier is not None
+        self.digest = dataset.manifest.classifier.sha256
+
+    @torch.no_grad()
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        features, probabilities = [], []
+        for first in range(0, len(images), BLOCK):
+            found, logits = self.network(normalise(torch.from_numpy(images[first : first + BLOCK])))
+            features.append(found.double())
+            probabilities.append(torch.softmax(logits.double(), 1))
+        return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
 
 
 @torch.no_grad()

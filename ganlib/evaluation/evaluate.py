@@ -1,4 +1,4 @@
-"""What evaluation says of a generator on a dataset: metrics under names that carry their feature extractor."""
+"""What evaluation says of a generator on a dataset: metrics under names that carry their feature extractor's label."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def evaluate(
 ) -> dict[str, float]:
     """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
-    `fid/E`: Frechet distance to the training split by extractor E; `fid_floor/E`: of the test split (its first `count`
-    images) to the training split, what a perfect generator of few images would still have. With a classifier also
-    `inception_score/E`; `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their shares to those
-    that it finds in the training split; `mode_share_min` and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The
-    numbers are the same each time: samples come from `seed`.
+    `fid/E`: Frechet distance to the training split by the extractor whose label is E; `fid_floor/E`: of the test split
+    (its first `count` images) to the training split, what a perfect generator of few images would still have. With a
+    classifier also `inception_score/E`; `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their
+    shares to those that it finds in the training split; `mode_share_min` and, of up to `MOST_SHARES` classes,
+    `mode_share/CLASS`. The numbers are the same each time: samples come from `seed`.
     """
     if dataset.dtype == np.float32:
         return evaluate_points(samples, dataset, count, seed, progress)
@@ -46,12 +46,12 @@ def evaluate(
         if progress:
             progress(first + size, count)
     assert found is not None
-    metrics = {f"fid/{extractor.name}": frechet_distance(found, reference)}
+    metrics = {f"fid/{extractor.label}": frechet_distance(found, reference)}
     if len(dataset.split("test")) > 1:
         floor = reference_statistics(dataset, extractor, "test", count)
-        metrics[f"fid_floor/{extractor.name}"] = frechet_distance(floor, reference)
+        metrics[f"fid_floor/{extractor.label}"] = frechet_distance(floor, reference)
     if found.classes is not None and dataset.judged_names is not None:
-        metrics[f"inception_score/{extractor.name}"] = inception_score(found)
+        metrics[f"inception_score/{extractor.label}"] = inception_score(found)
         shares = mode_shares(found)
         # A class that the classifier finds nowhere in the data counts as found once.
         real = np.maximum(mode_shares(reference), 1 / reference.count)
@@ -70,7 +70,7 @@ def reference_statistics(
     """Statistics of (the first `limit` images of) a split, computed once and kept with the dataset."""
     images: Split = dataset.split(split)
     size = len(images) if limit is None else min(limit, len(images))
-    name = f"{extractor.name}-{extractor.digest[:12]}-{split}-{size}.safetensors"
+    name = f"{extractor.label}-{split}-{size}.safetensors"
     place = dataset.location / "reference" / name
     kept = FeatureStatistics.load(place)
     if kept is not None:

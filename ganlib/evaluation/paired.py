@@ -130,8 +130,8 @@ def paired_metrics(
         add("training", images, first)
         first += len(images)
     return {name: total / count for name, total in sums.items()} | {
-        f"fid_patch/{extractor.name}": frechet_distance(statistics["made"], statistics["true"]),
-        f"fid_patch_floor/{extractor.name}": frechet_distance(statistics["training"], statistics["true"]),
+        f"fid_patch/{extractor.label}": frechet_distance(statistics["made"], statistics["true"]),
+        f"fid_patch_floor/{extractor.label}": frechet_distance(statistics["training"], statistics["true"]),
         "paired/images": float(count),
     }
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ganlib.data.batches import normalise
 from ganlib.data.dataset import Dataset
 from ganlib.evaluation.classifier import Classifier, load_classifier
+from ganlib.evaluation.names import label_of
 from ganlib.evaluation.samples import BLOCK
 from ganlib.inputs import held_out, held_out_rows
 from ganlib.sampling import Sampler
@@ -40,15 +41,16 @@ class Described:
     def metrics(self, count: int, seed: int) -> dict[str, float]:
         """What can be told of `count` samples.
 
-        Where the dataset has a classifier (trained apart, on real images): `agreement/classifier`, the share whose
-        class, as it reads them, is their record's; `agreement_real/classifier`, the same of the records' own images,
-        the most that it could be; `judge_accuracy/classifier`, its accuracy on all held-out images. Where records have
-        boxes, all that is outside them is blackened before it reads.
+        Where the dataset has a classifier (trained apart, on real images), of label E: `agreement/E`, the share whose
+        class, as it reads them, is their record's; `agreement_real/E`, the same of the records' own images, the most
+        that it could be; `judge_accuracy/E`, its accuracy on all held-out images. Where records have boxes, all that is
+        outside them is blackened before it reads.
         Where records have boxes: `box_iou`, the mean intersection over union of the asked-for box with the one about
         what is drawn; and `box_iou_real`.
         """
         record = self.dataset.manifest.classifier
         judge = load_classifier(self.dataset) if record is not None else None
+        label = label_of("classifier", record.sha256) if record is not None else ""
         boxes, classes = self._split.column("box"), _classes(self.dataset)
         sums: dict[str, float] = {}
         for first in range(0, count, BLOCK):
@@ -62,10 +64,10 @@ class Described:
                     images = inside_boxes(images, boxes[rows])
                 if judge is not None and classes is not None:
                     right = (_read(judge, images) == classes[rows]).sum()
-                    sums[f"agreement{suffix}/classifier"] = sums.get(f"agreement{suffix}/classifier", 0.0) + int(right)
+                    sums[f"agreement{suffix}/{label}"] = sums.get(f"agreement{suffix}/{label}", 0.0) + int(right)
         found = {name: total / count for name, total in sums.items()}
         if record is not None:
-            found["judge_accuracy/classifier"] = record.accuracy
+            found[f"judge_accuracy/{label}"] = record.accuracy
         return found
 
 

@@ -64,7 +64,7 @@ def translation_metrics(
         real = [_statistics(train, there, extractor) for extractor in extractors]
         held = chosen[own[chosen, domain] == 1]
         for number, extractor in enumerate(extractors):
-            e = extractor.name
+            e = extractor.label
             found.setdefault(f"fid_target/{e}", {})[name] = frechet_distance(statistics.after[number], real[number])
             found.setdefault(f"fid_before/{e}", {})[name] = frechet_distance(statistics.before[number], real[number])
             if len(held) > 1:

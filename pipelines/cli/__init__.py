@@ -227,7 +227,7 @@ def print_metrics(metrics: dict[str, float]) -> None:
     """A short table; the shares of single modes are left to MLflow."""
     for name, value in metrics.items():
         if not name.startswith("mode_share/"):
-            typer.echo(f"{name:28s} {value:10.4g}")
+            typer.echo(f"{name:36s} {value:10.4g}")
 
 
 def report_run(folder: Path) -> None:
