@@ -145,6 +145,7 @@ class ClassifierExtractor(Extractor):
     """The features and the class probabilities of the dataset's own classifier."""
 
     name = "classifier"
+    knows_classes = True
 
     def __init__(self, dataset: Dataset):
         self.network = load_classifier(dataset)

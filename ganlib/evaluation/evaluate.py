@@ -29,10 +29,11 @@ def evaluate(
     """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
     `fid/E`: Frechet distance to the training split by the extractor whose label is E; `fid_floor/E`: of the test split
-    (its first `count` images) to the training split, what a perfect generator of few images would still have. With a
-    classifier also `inception_score/E`; `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their
-    shares to those that it finds in the training split; `mode_share_min` and, of up to `MOST_SHARES` classes,
-    `mode_share/CLASS`. The numbers are the same each time: samples come from `seed`.
+    (its first `count` images) to the training split, what a perfect generator of few images would still have. Where
+    E gives probabilities, `inception_score/E`. With the dataset's classifier also `modes/covered`: classes that it
+    finds; `modes/kl`: `kl_divergence` of their shares to those that it finds in the training split; `mode_share_min`
+    and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The numbers are the same each time: samples come from
+    `seed`.
     """
     if dataset.dtype == np.float32:
         return evaluate_points(samples, dataset, count, seed, progress)
@@ -50,8 +51,9 @@ def evaluate(
     if len(dataset.split("test")) > 1:
         floor = reference_statistics(dataset, extractor, "test", count)
         metrics[f"fid_floor/{extractor.label}"] = frechet_distance(floor, reference)
-    if found.classes is not None and dataset.judged_names is not None:
+    if found.classes is not None:
         metrics[f"inception_score/{extractor.label}"] = inception_score(found)
+    if extractor.knows_classes and dataset.judged_names is not None:
         shares = mode_shares(found)
         # A class that the classifier finds nowhere in the data counts as found once.
         real = np.maximum(mode_shares(reference), 1 / reference.count)

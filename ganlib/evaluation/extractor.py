@@ -18,6 +18,8 @@ class Extractor(ABC):
 
     name: str
     digest: str
+    knows_classes: bool = False
+    """Whether the probabilities are of the dataset's own classes (or domains), in the order of its `judged_names`."""
 
     @property
     def label(self) -> str:
