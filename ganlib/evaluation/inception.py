@@ -78,7 +78,7 @@ def tf1_bilinear(images: np.ndarray) -> Tensor:
 
 
 def clean_bicubic(images: np.ndarray) -> Tensor:
-    """uint8 [n, H, W, 3] -> float32 [n, 3, 299, 299], (x - 128) / 128, by Pillow's bicubic filter, channel by channel."""
+    """uint8 [n, H, W, 3] -> float32 [n, 3, 299, 299], (x - 128) / 128, by Pillow's bicubic filter, in float."""
     resized = np.empty((len(images), SIZE, SIZE, 3), np.float32)
     for image, into in zip(images, resized, strict=True):
         for channel in range(3):

@@ -33,6 +33,11 @@ def judge_of(metric: str) -> str:
     return found[2] if found else ""
 
 
+def judged_by(metrics: Iterable[str], name: str) -> bool:
+    """Whether any of the metrics is of the features of the extractor of that name."""
+    return any(judge_of(metric) and plain(metric).split("/")[1] == name for metric in metrics)
+
+
 def meant(metric: str, known: Iterable[str]) -> list[str]:
     """Which of the `known` names a person means who writes `metric`, sorted: that name, and all that are it but for
     the digest."""

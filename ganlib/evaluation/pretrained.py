@@ -24,7 +24,7 @@ DINOV2 = "dinov2-vit-l-14"
 
 
 class _Pretrained(Extractor):
-    """Features of an extractor of torch-fidelity's, which resizes (TensorFlow 1's bilinear) and normalises by itself."""
+    """An extractor of torch-fidelity's, which resizes (TensorFlow 1's bilinear) and normalises by itself."""
 
     def __init__(self, network: Any, digest: str):
         self.network, self.digest = network, digest

@@ -1,7 +1,7 @@
 """Published weights: where a file of them is on this machine, and how it comes there.
 
-Which weights judged is in every metric's name, by their digest; where they lie is the machine's matter and no field of a
-recipe, which has to mean the same on the next machine. So a file is named by an environment variable, or is fetched
+Which weights judged is in every metric's name, by their digest; where they lie is the machine's matter and no field of
+a recipe, which has to mean the same on the next machine. So a file is named by an environment variable, or is fetched
 once into the folder in which torch keeps such files, where torch-fidelity has put the same ones.
 """
 
@@ -28,7 +28,7 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights for `extractor`, published at `url` with this SHA-256. file: what torch-fidelity calls them in its cache."""
+    """Weights for `extractor`, published at `url` with this SHA-256. file: what torch-fidelity's cache calls them."""
 
     extractor: str
     file: str
@@ -69,8 +69,8 @@ class PublishedWeights:
         except OSError as error:  # urllib's errors and time limits are OSErrors
             reason = getattr(error, "reason", None) or error.strerror or error
             raise UserError(
-                f"the weights of {self.extractor} cannot be fetched from {self.url} ({reason}): fetch them elsewhere and "
-                f"name the file with {self.variable}, or {OTHERS}"
+                f"the weights of {self.extractor} cannot be fetched from {self.url} ({reason}): fetch them elsewhere "
+                f"and name the file with {self.variable}, or {OTHERS}"
             ) from error
         finally:
             with suppress(OSError):
