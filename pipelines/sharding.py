@@ -45,9 +45,7 @@ def processes(
     try:
         labels = ray.get([actor.label.remote() for actor in actors])
         if others := set(labels) - {extractor.label}:
-            raise UserError(
-                f"a process of Ray's has {others.pop()} and this one {extractor.label}: not the same weights"
-            )
+            raise UserError(f"a process of Ray's has {others.pop()}, not {extractor.label}: give it the same weights")
         yield actors
     except RayError as error:
         raise UserError(

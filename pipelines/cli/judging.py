@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +14,6 @@ from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption, open
 if TYPE_CHECKING:
     from ganlib.data import Dataset
     from pipelines.run_folder import Home, RunFolder
-
-Update = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,7 @@ def evaluate(
         str | None,
         typer.Option(help="A prepared dataset, or a folder of images; a run's own dataset where none is given."),
     ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Of a run, a checkpoint's name; the newest by default.")
-    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="A checkpoint of the run, by name; else the newest.")] = None,
     extractor: Annotated[
         str | None,
         typer.Option(
@@ -58,32 +53,28 @@ def evaluate(
     import json
 
     from ganlib.files import write_atomically
-    from pipelines.console import Progress
     from pipelines.run_folder import find_run
 
     opened, path = open_home(home), Path(what)
     asked = Asked(against, extractor, workers, size)
     in_home = (opened.runs / what / "run.json").is_file() or (path / "run.json").is_file()
-    with Progress("evaluate") as progress:
-        if not in_home and (path / "progress.json").is_file():
-            metrics = _checkpoint(path, asked, opened, progress.update)
-        elif not in_home and path.is_dir():
-            metrics = _folder(path, asked, opened, progress.update)
-        else:
-            run = find_run(opened, what)
-            metrics = _run(run, checkpoint, asked, opened, tracking, progress.update)
+    if not in_home and (path / "progress.json").is_file():
+        metrics = _checkpoint(path, asked, opened)
+    elif not in_home and path.is_dir():
+        metrics = _folder(path, asked, opened)
+    else:
+        metrics = _run(find_run(opened, what), checkpoint, asked, opened, tracking)
     print_metrics(metrics)
     if out is not None:
         said = {"what": what, "against": against, "metrics": metrics}
         write_atomically(out, json.dumps(said, indent=2) + "\n")
 
 
-def _run(
-    run: RunFolder, checkpoint: str | None, asked: Asked, home: Home, tracking: str | None, update: Update
-) -> dict[str, float]:
+def _run(run: RunFolder, checkpoint: str | None, asked: Asked, home: Home, tracking: str | None) -> dict[str, float]:
     """Recorded where it is against the run's own dataset: only those numbers belong beside each other."""
     from ganlib.data import Dataset
     from ganlib.training.checkpoint import newest_checkpoint
+    from pipelines.console import Progress
     from pipelines.evaluate import evaluate_checkpoint
     from pipelines.train import sender_of, ship
 
@@ -93,17 +84,19 @@ def _run(
             raise UserError(f"run {run.name} has no whole checkpoint yet")
         checkpoint = newest.name
     if asked.against is not None:
-        return _checkpoint(run.path / checkpoint, asked, home, update)
+        return _checkpoint(run.path / checkpoint, asked, home)
     uri = open_tracking(home, tracking)
     dataset = Dataset.open(run.facts().dataset_path)
-    metrics = evaluate_checkpoint(run, checkpoint, dataset, update, asked.extractor, asked.workers)
+    with Progress("evaluate") as progress:
+        metrics = evaluate_checkpoint(run, checkpoint, dataset, progress.update, asked.extractor, asked.workers)
     ship(sender_of(run, uri), run)
     return metrics
 
 
-def _checkpoint(folder: Path, asked: Asked, home: Home, update: Update) -> dict[str, float]:
+def _checkpoint(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
     from ganlib.data import Dataset
     from ganlib.sampling import load_sampler
+    from pipelines.console import Progress
     from pipelines.evaluate import judge_with
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import RunFolder
@@ -119,17 +112,20 @@ def _checkpoint(folder: Path, asked: Asked, home: Home, update: Update) -> dict[
     if dataset.image_shape != tuple(recipe.image):
         theirs, ours = ("x".join(map(str, shape)) for shape in (dataset.image_shape, recipe.image))
         raise UserError(f"the images of {dataset.name} are {theirs}, and the generator of {recipe.name} makes {ours}")
-    return judge_with(folder, dataset, asked.extractor or recipe.evaluate.extractor, asked.workers, update)
+    extractor = asked.extractor or recipe.evaluate.extractor
+    with Progress("evaluate") as progress:
+        return judge_with(folder, dataset, extractor, asked.workers, progress.update)
 
 
-def _folder(folder: Path, asked: Asked, home: Home, update: Update) -> dict[str, float]:
+def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
+    from pipelines.console import Progress
     from pipelines.evaluate import judge_folder
     from pipelines.folders import FolderSamples, image_files, shown, sizes_in
 
     image_files(folder)  # is it one of images at all?
     if asked.against is None:
         raise UserError(
-            f"{folder} is a folder of images: say with --against which dataset or folder they are to be like"
+            f"{folder} is a folder of images: name the dataset or folder that they are to be like (--against)"
         )
     dataset = _reference(folder, asked.against, asked.size, home)
     preparation = dataset.manifest.preparation
@@ -137,7 +133,9 @@ def _folder(folder: Path, asked: Asked, home: Home, update: Update) -> dict[str,
     if set(sizes) != {(preparation.size, preparation.size)}:
         to = f"{preparation.size}x{preparation.size} (Lanczos, {preparation.fit})"
         typer.echo(f"{folder}: {shown(sizes)}, brought to {to}")
-    return judge_folder(FolderSamples(folder, preparation), dataset, asked.extractor or "auto", asked.workers, update)
+    samples = FolderSamples(folder, preparation)
+    with Progress("evaluate") as progress:
+        return judge_folder(samples, dataset, asked.extractor or "auto", asked.workers, progress.update)
 
 
 def _reference(folder: Path, against: str, size: int | None, home: Home) -> Dataset:
