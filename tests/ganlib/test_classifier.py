@@ -13,7 +13,7 @@ from ganlib.data.batches import normalise
 from ganlib.errors import UserError
 from ganlib.evaluation.classifier import Classifier, load_classifier, train_classifier
 from ganlib.evaluation.evaluate import evaluate
-from ganlib.evaluation.extractors import ClassifierExtractor, RandomExtractor, extractor_for
+from ganlib.evaluation.extractors import ClassifierExtractor, InstanceExtractor, RandomExtractor, extractor_for
 from ganlib.evaluation.names import metric_value
 from ganlib.files import file_digest
 from ganlib.networks.base import ImageShape
@@ -123,14 +123,19 @@ def test_a_damaged_or_absent_classifier_is_said(few: Dataset) -> None:
         path.unlink(missing_ok=True)
 
 
-def test_images_without_labels_have_the_random_network(digits16: Dataset, tmp_path: Path) -> None:
+def test_images_without_labels_have_the_network_trained_without(digits16: Dataset, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for index, image in enumerate(digits16.split("train").images[:20]):
         Image.fromarray(image[:, :, 0]).save(tmp_path / "pictures" / f"{index}.png")
     preparation = Preparation(size=16, channels=1)
     dataset = prepare_dataset(open_source(tmp_path / "pictures"), preparation, tmp_path, "flat")
     assert train_classifier(dataset) is dataset
-    assert isinstance(extractor_for(dataset), RandomExtractor)
+    assert isinstance(extractor_for(dataset), InstanceExtractor)
+    assert isinstance(extractor_for(dataset, "random"), RandomExtractor)
+    with pytest.raises(UserError, match="dataset flat has no classifier"):
+        extractor_for(dataset, "classifier")
+    with pytest.raises(UserError, match="no extractor 'best'; there are: auto, classifier, instances"):
+        extractor_for(dataset, "best")
 
 
 @pytest.mark.parametrize("size", [8, 28, 33, 40, 48, 100])

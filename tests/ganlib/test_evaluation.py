@@ -14,7 +14,7 @@ from ganlib.data import Dataset
 from ganlib.data.storage import Location
 from ganlib.evaluation.distances import frechet_distance, inception_score, kl_divergence, mode_shares
 from ganlib.evaluation.evaluate import evaluate, reference_statistics
-from ganlib.evaluation.extractors import RandomExtractor, extractor_for
+from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.names import metric_value, plain
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.networks.base import ImageShape
@@ -201,23 +201,23 @@ def dataset(digits16: Dataset, tmp_path: Path) -> Dataset:
 def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) -> None:
     train, test = dataset.split("train"), dataset.split("test")
     calls: list[tuple[int, int]] = []
-    copies = evaluate(Copies(dataset), dataset, len(train), 0, progress=lambda done, total: calls.append((done, total)))
+    extractor = RandomExtractor(ImageShape(16, 16, 1))
+    copies = evaluate(Copies(dataset), dataset, len(train), 0, extractor, lambda *done: calls.append(done))
     assert {plain(name) for name in copies} == {"fid/random", "fid_floor/random"}
-    assert f"fid/random-{RandomExtractor(ImageShape(16, 16, 1)).digest[:8]}" in copies
+    assert f"fid/random-{extractor.digest[:8]}" in copies
     assert calls == [(1000, len(train)), (len(train), len(train))]
     assert metric_value(copies, "fid/random") == pytest.approx(0, abs=1e-5)
-    features = [
-        RandomExtractor(ImageShape(16, 16, 1)).features(split.take(np.arange(len(split))))[0] for split in (test, train)
-    ]
+    features = [extractor.features(split.take(np.arange(len(split))))[0] for split in (test, train)]
     assert metric_value(copies, "fid_floor/random") == pytest.approx(fidelity(*features), rel=1e-5)
-    noise = evaluate(Noise(), dataset, 200, seed=5)
-    assert noise == evaluate(Noise(), dataset, 200, seed=5)
+    noise = evaluate(Noise(), dataset, 200, 5, extractor)
+    assert noise == evaluate(Noise(), dataset, 200, 5, extractor)
     assert metric_value(noise, "fid/random") > 10 * metric_value(noise, "fid_floor/random")
-    assert metric_value(noise, "fid/random") != metric_value(evaluate(Noise(), dataset, 200, seed=6), "fid/random")
+    other = evaluate(Noise(), dataset, 200, 6, extractor)
+    assert metric_value(noise, "fid/random") != metric_value(other, "fid/random")
 
 
 def test_reference_statistics_are_computed_once_and_kept_with_the_dataset(dataset: Dataset) -> None:
-    extractor = extractor_for(dataset)
+    extractor = RandomExtractor(ImageShape(16, 16, 1))
     found = reference_statistics(dataset, extractor, "train")
     (kept,) = (dataset.path / "reference").iterdir()
     written = kept.stat().st_mtime_ns

@@ -57,13 +57,14 @@ def test_two_views_of_an_image_are_to_be_alike_and_all_else_not() -> None:
 
 
 def test_it_is_trained_once_kept_with_the_dataset_and_the_same_every_time(digits16: Dataset, tmp_path: Path) -> None:
-    labels = []
+    labels: list[str] = []
+    calls: list[tuple[int, int]] = []
     for name, seed in (("one", 0), ("two", 1)):
         shutil.copytree(digits16.path, tmp_path / name)
         dataset = Dataset.open(tmp_path / name)
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        calls: list[tuple[int, int]] = []
+        calls.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("ganlib.evaluation.instances.IMAGES", 640)
             train_instances(dataset, lambda done, total: calls.append((done, total)))
