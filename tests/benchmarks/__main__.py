@@ -22,10 +22,11 @@ MODULES = {
     "preparation": "tests.benchmarks.preparation",
     "modes": "tests.benchmarks.modes",
     "training_step": "tests.benchmarks.training_step",
+    "inception": "tests.benchmarks.inception",
     "orchestration": "tests.benchmarks.orchestration",
     "mnist": "tests.benchmarks.mnist_quality",
 }
-SHORT = ("batches", "preparation", "training_step", "orchestration")
+SHORT = ("batches", "preparation", "training_step", "inception", "orchestration")
 
 
 def main() -> None:

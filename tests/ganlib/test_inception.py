@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
@@ -15,40 +14,14 @@ from ganlib.evaluation.distances import frechet_distance, inception_score
 from ganlib.evaluation.inception import InceptionExtractor, clean_bicubic, fold, tf1_bilinear
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.files import file_digest
+from tests.random_inception import at_random, random_inception
 
 from .test_evaluation import fidelity
 
 
-def at_random(network: nn.Module) -> None:
-    """Weights through which signals neither die nor grow, from one seed."""
-    generator = torch.Generator().manual_seed(0)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-        elif isinstance(module, nn.BatchNorm2d):
-            for values, low, high in (
-                (module.weight, 0.8, 1.2),
-                (module.running_var, 0.8, 1.2),
-                (module.bias, -0.2, 0.2),
-                (module.running_mean, -0.2, 0.2),
-            ):
-                assert values is not None
-                nn.init.uniform_(values, low, high, generator=generator)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.02, generator=generator)
-
-
 @pytest.fixture(scope="module")
 def theirs() -> FeatureExtractorInceptionV3:
-    """Torch-fidelity's network, which takes its weights from nowhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "load", lambda *args, **kwargs: {})
-        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-        network = FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path="none"
-        )
-    at_random(network)
-    return network
+    return random_inception()
 
 
 @pytest.fixture(scope="module")
