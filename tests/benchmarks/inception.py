@@ -1,4 +1,4 @@
-"""Inception features: images/s of ours and of torch-fidelity's, at the same random weights, and whether FID is the same.
+"""Inception features: images/s of ours and of torch-fidelity's at the same random weights, and whether FID is the same.
 
 Both begin at uint8 images in memory and end at features and logits. Torch-fidelity has its images in batches of 64, as
 its command does.

@@ -14,10 +14,11 @@ from ganlib.errors import UserError
 from ganlib.evaluation.classifier import Classifier, load_classifier, train_classifier
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import ClassifierExtractor, InstanceExtractor, RandomExtractor, extractor_for
-from ganlib.evaluation.names import metric_value
+from ganlib.evaluation.names import metric_value, plain
 from ganlib.files import file_digest
 from ganlib.networks.base import ImageShape
 
+from .domains_data import digits_in_domains
 from .test_evaluation import Copies
 
 
@@ -136,6 +137,31 @@ def test_images_without_labels_have_the_network_trained_without(digits16: Datase
         extractor_for(dataset, "classifier")
     with pytest.raises(UserError, match="no extractor 'best'; there are: auto, classifier, instances"):
         extractor_for(dataset, "best")
+
+
+@pytest.mark.slow
+def test_of_attributes_it_says_yes_or_no_to_each(tmp_path: Path) -> None:
+    """Digit modulo 3, and all odd ones in domain 0 as well: five of the ten digits are in two domains or twice in 0."""
+    dataset = train_classifier(digits_in_domains(tmp_path, 16, 1, 3, count=600, attributes=True))
+    assert dataset.judged_names is None
+    assert dataset.attribute_names == ["d0", "d1", "d2"]
+    record = dataset.manifest.classifier
+    assert record is not None
+    test = dataset.split("test")
+    domains = test.column("domains")
+    assert domains is not None
+    assert domains.sum(1).max() == 2
+    _, logits = load_classifier(dataset)(normalise(torch.from_numpy(test.take(np.arange(len(test))))))
+    right = (torch.sigmoid(logits).numpy() > 0.5) == domains
+    assert record.accuracy == pytest.approx(right.mean())
+    assert right.mean(0).min() > 0.8  # saying the commoner answer of each would be right on 3 in 5, and 3 in 4
+    extractor = extractor_for(dataset)
+    assert isinstance(extractor, ClassifierExtractor)
+    features, probabilities = extractor.features(test.take(np.arange(len(test))))
+    assert features.shape == (len(test), record.feature_dim)
+    assert probabilities is None
+    metrics = evaluate(Copies(dataset), dataset, 480, 0)
+    assert {plain(name) for name in metrics} == {"fid/classifier", "fid_floor/classifier"}
 
 
 @pytest.mark.parametrize("size", [8, 28, 33, 40, 48, 100])
