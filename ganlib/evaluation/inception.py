@@ -25,6 +25,7 @@ from ganlib.evaluation.weights import PublishedWeights
 SIZE = 299
 BLOCK = 32
 """Images at once: what a layer makes of so many stays near the caches."""
+CONVOLUTIONS = 94
 WEIGHTS = PublishedWeights(
     "inception",
     "weights-inception-2015-12-05-6726825d.pth",
@@ -83,7 +84,7 @@ def clean_bicubic(images: np.ndarray) -> Tensor:
     for image, into in zip(images, resized, strict=True):
         for channel in range(3):
             plane = Image.fromarray(image[:, :, channel].astype(np.float32))
-            into[:, :, channel] = plane.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+            into[:, :, channel] = np.asarray(plane.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
     return torch.from_numpy(resized).sub_(128).div_(128).permute(0, 3, 1, 2)
 
 
@@ -91,12 +92,14 @@ class InceptionNetwork:
     """float32 [n, 3, 299, 299], channels last -> (float32 [n, 2048], float32 [n, 1008] logits without biases).
 
     state: the weights by torch-fidelity's names, `X.conv.weight` and `X.bn.*` of each convolution X, `fc.weight`.
-    Raises KeyError where one is missing.
+    Raises KeyError where some are missing.
     """
 
     def __init__(self, state: Mapping[str, Tensor]):
         names = [name.removesuffix(".conv.weight") for name in state if name.endswith(".conv.weight")]
-        self._folded = {(name,): fold(state, name) for name in names}
+        if len(names) != CONVOLUTIONS:
+            raise KeyError(f"{len(names)} convolutions")
+        self._folded: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {(name,): fold(state, name) for name in names}
         self._head = state["fc.weight"].float()
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -110,4 +110,4 @@ def test_a_file_of_anything_else_is_refused_by_name(tmp_path: Path, monkeypatch:
         InceptionExtractor()
     torch.save({"fc.weight": torch.zeros(1008, 2048)}, tmp_path / "x.pth")
     with pytest.raises(UserError, match=r"x\.pth holds no weights of torch-fidelity's Inception"):
-        InceptionExtractor().features(pictures(1, 0))
+        InceptionExtractor()
