@@ -109,11 +109,15 @@ class TrainConfig(Config):
         return self.images if self.images is not None else max(round((self.epochs or 0) * dataset_images), 1)
 
 
+ExtractorName = Literal["auto", "classifier", "instances", "random", "inception", "inception-clean", "clip", "dinov2"]
+
+
 class EvaluateConfig(Config):
-    """Judged on so many samples, drawn from `seed`."""
+    """Judged on so many samples, drawn from `seed`, by the features of `extractor` (`ganlib.evaluation.extractors`)."""
 
     samples: int = Field(10_000, ge=16)
     seed: int = Field(1_000, ge=0, lt=2**32)
+    extractor: ExtractorName = "auto"
 
 
 class Recipe(Config):

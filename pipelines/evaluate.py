@@ -7,17 +7,23 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from ganlib.data import Dataset
+from ganlib.errors import UserError
 from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.evaluate import evaluate
-from ganlib.evaluation.extractors import extractor_for
+from ganlib.evaluation.extractors import Extractor, extractor_for
+from ganlib.evaluation.names import judged_by
 from ganlib.evaluation.paired import has_truth, paired_metrics
 from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.evaluation.samples import Samples
 from ganlib.evaluation.text import Described
 from ganlib.evaluation.translation import translation_metrics
 from ganlib.files import write_atomically
+from ganlib.methods.base import MethodConfig
 from ganlib.sampling import Sampler, load_sampler
+from pipelines.folders import FolderSamples
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
 
@@ -27,16 +33,24 @@ a training of several threads wait for the slower thread at each step: on 2 core
 
 
 def evaluate_checkpoint(
-    run: RunFolder, checkpoint: str, dataset: Dataset, progress: Callable[[int, int], None] | None = None
+    run: RunFolder,
+    checkpoint: str,
+    dataset: Dataset,
+    progress: Callable[[int, int], None] | None = None,
+    extractor: str | None = None,
+    workers: int = 0,
 ) -> dict[str, float]:
     """The metrics of `checkpoint`, a checkpoint's name in `run`: read where it was judged before, else judged now.
 
-    Recorded in the run's folder and in its journal. Raises UserError for a checkpoint that is damaged.
+    extractor: whose features judge, by name; the recipe's where None. What others said before stays beside it. workers:
+    as `judge_with` has them. Recorded in the run's folder and in its journal. Raises UserError for a checkpoint that is
+    damaged.
     """
     sampler = load_sampler(run.path / checkpoint)
+    name = extractor or sampler.recipe.evaluate.extractor
     metrics = run.evaluation(checkpoint)
-    if metrics is None:
-        metrics = judge(sampler, dataset, progress)
+    if metrics is None or (name != "auto" and not judged_by(metrics, name)):
+        metrics = (metrics or {}) | judge_with(run.path / checkpoint, dataset, name, workers, progress)
         file = run.evaluation_file(checkpoint)
         file.parent.mkdir(exist_ok=True)
         write_atomically(file, json.dumps(metrics, indent=2))
@@ -45,27 +59,95 @@ def evaluate_checkpoint(
     return metrics
 
 
-def judge(sampler: Sampler, dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> dict[str, float]:
-    """All metrics that there are for what `sampler` makes, on as many samples as its recipe says."""
+def judge_with(
+    checkpoint: Path,
+    dataset: Dataset,
+    extractor: str = "auto",
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """`judge` for the generator in the folder `checkpoint`, by the extractor of that name.
+
+    workers: Ray processes that make the samples and take their features; 0: this process alone.
+    """
+    sampler = load_sampler(checkpoint)
+    opened = open_extractor(sampler.recipe.method, dataset, extractor)
+    if not workers or opened is None:
+        return judge(sampler, dataset, progress, opened)
+    from pipelines.sharding import ShardedExtractor, ShardedSampler, processes
+
+    with processes(workers, dataset, opened, checkpoint) as actors:
+        return judge(ShardedSampler(checkpoint, actors), dataset, progress, ShardedExtractor(opened, actors))
+
+
+def judge_folder(
+    samples: FolderSamples,
+    dataset: Dataset,
+    extractor: str = "auto",
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, float]:
+    """All metrics that there are for images that stand in a folder: of all of them. workers: as for `judge_with`."""
+    if dataset.dtype == np.float32:
+        raise UserError(f"dataset {dataset.name} is of points, with which no folder of images can be compared")
+    opened = extractor_for(dataset, extractor)
+    if not workers:
+        return evaluate(samples, dataset, samples.count, 0, opened, progress)
+    from pipelines.sharding import ShardedExtractor, processes
+
+    with processes(workers, dataset, opened) as actors:
+        return evaluate(samples, dataset, samples.count, 0, ShardedExtractor(opened, actors), progress)
+
+
+def open_extractor(method: MethodConfig, dataset: Dataset, name: str = "auto") -> Extractor | None:
+    """The extractor of that name for what a generator of `method` makes; None for points, which are their own features.
+
+    auto is the dataset's choice, but for patches of pairs and for translations: they are judged by the fixed random
+    network, which any size and any part of an image suits. Raises UserError.
+    """
+    if dataset.dtype == np.float32:
+        return None
+    pairs = has_truth(method, dataset)
+    if name == "classifier" and pairs:
+        raise UserError("the extractor classifier reads whole images, and pairs are judged by patches; name another")
+    return extractor_for(dataset, "random" if name == "auto" and (pairs or _translates(method)) else name)
+
+
+def judge(
+    sampler: Sampler,
+    dataset: Dataset,
+    progress: Callable[[int, int], None] | None = None,
+    extractor: Extractor | None = None,
+) -> dict[str, float]:
+    """All metrics that there are for what `sampler` makes, on as many samples as its recipe says.
+
+    By the features of `extractor`; of the one that the recipe names where it is None.
+    """
     config, method = sampler.recipe.evaluate, sampler.recipe.method
-    if {"inputs", "domains"} <= method.wants:
-        return translation_metrics(sampler, dataset, config.samples, config.seed, progress)
+    if extractor is None:
+        extractor = open_extractor(method, dataset, config.extractor)
+    if _translates(method):
+        return translation_metrics(sampler, dataset, config.samples, config.seed, progress, extractor)
     if has_truth(method, dataset):
-        return paired_metrics(sampler, dataset, config.samples, config.seed, progress)
+        return paired_metrics(sampler, dataset, config.samples, config.seed, progress, extractor=extractor)
     if "inputs" in method.wants:
         made = Reconstructions(sampler, dataset)
         count = min(config.samples, made.count)
-        return evaluate(made, dataset, count, config.seed, progress=progress) | made.metrics(count, config.seed)
+        return evaluate(made, dataset, count, config.seed, extractor, progress) | made.metrics(count, config.seed)
     if "captions" in method.wants:
         described = Described(sampler, dataset)
-        metrics = evaluate(described, dataset, config.samples, config.seed, progress=progress)
+        metrics = evaluate(described, dataset, config.samples, config.seed, extractor, progress)
         return metrics | described.metrics(config.samples, config.seed)
     told = "label" in method.needs
     samples: Samples = InProportion(sampler, dataset) if told else sampler
-    metrics = evaluate(samples, dataset, config.samples, config.seed, progress=progress)
-    if told and not sampler.recipe.data.points:
-        metrics |= class_distances(sampler, dataset, extractor_for(dataset), config.samples, config.seed)
+    metrics = evaluate(samples, dataset, config.samples, config.seed, extractor, progress)
+    if told and extractor is not None:
+        metrics |= class_distances(sampler, dataset, extractor, config.samples, config.seed)
     return metrics
+
+
+def _translates(method: MethodConfig) -> bool:
+    return {"inputs", "domains"} <= method.wants
 
 
 def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:

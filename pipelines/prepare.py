@@ -1,4 +1,4 @@
-"""The stage that turns a source into a dataset, and trains its classifier where it has labels."""
+"""The stage that turns a source into a dataset, and trains the network that judges its samples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ganlib.data import Dataset, Source, open_source, prepare_dataset
 from ganlib.data.storage import Location
 from ganlib.errors import UserError
 from ganlib.evaluation.classifier import train_classifier
+from ganlib.evaluation.instances import train_instances
 from ganlib.files import canonical_digest
 from ganlib.recipe import DataConfig, Recipe
 from pipelines.console import Progress
@@ -72,7 +73,7 @@ class DatasetRequest:
         return canonical_digest([*values, self.name])
 
     def prepare(self) -> Dataset:
-        """The dataset, prepared now or found prepared, with its classifier. Raises UserError."""
+        """The dataset, prepared now or found prepared, with the network that judges its samples. Raises UserError."""
         dataset = self.find()
         if dataset is None:
             source, preparation = self.open_source(), self.data.preparation
@@ -84,7 +85,13 @@ class DatasetRequest:
                     source, preparation, self.into, self.name or source.name, progress.update, mapper
                 )
         with Progress("classifier") as progress:
-            return train_classifier(dataset, progress.update)
+            dataset = train_classifier(dataset, progress.update)
+        columns = dataset.columns
+        # Pairs and domains are judged otherwise, as a rule; who wants this network there has it at its first use.
+        if dataset.manifest.classifier is None and not columns.partner and not columns.domain_names:
+            with Progress("judge") as progress:
+                train_instances(dataset, progress.update)
+        return dataset
 
 
 def data_of(name: str, overrides: Iterable[str]) -> tuple[DataConfig, str | None]:

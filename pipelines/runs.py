@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganlib.errors import UserError
+from ganlib.evaluation.names import judge_of, meant
 from pipelines.tracking import IMAGES_TAG, mlflow_client
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ def runs_table(
     any of these, lowest first, or highest first with a "-" before it. Numbers sort as numbers; runs without the value,
     or with NaN, come last.
 
+    `fid/classifier` is a metric whatever its judge. Where the runs have but one of these, the column is headed by its
+    whole name, `fid/classifier-1a2b3c4d`. Where they have several, as runs on different datasets do, each run has its
+    own, with its judge behind it; sorted, the runs of one judge stand together: their numbers alone can be compared.
+
     Raises UserError for an experiment, a column or a `sort_by` that there is not, naming the nearest that there are;
     mlflow.MlflowException where MLflow does not answer.
     """
@@ -64,16 +69,16 @@ def runs_table(
     experiments = _experiments(client, experiment)
     key, descending = (sort_by or "").removeprefix("-"), (sort_by or "").startswith("-")
     runs = _by(client, experiments, key, descending, limit) if key else _search(client, experiments, limit=limit)
-    if runs:
-        for column in columns:
-            _require(column, _names(runs))
-    elif not columns:
-        columns = _FACTS[:-1]
+    if not runs:
+        return RunsTable(list(columns or _FACTS[:-1]), [])
+    known = _names(runs)
     if not columns:
         fids = sorted({name for run in runs for name in run.data.metrics if name.startswith(("fid/", "fid_patch/"))})
-        middle = dict.fromkeys([key, *fids] if key and key not in _FACTS else fids)
+        middle = dict.fromkeys([*meant(key, known), *fids] if key and key not in _FACTS else fids)
         columns = ["name", "recipe", "status", "images", *middle, "dataset", "age"]
-    return RunsTable(list(columns), [[_cell(run, column) for column in columns] for run in runs])
+    named = {column: _require(column, known) for column in columns}
+    heads = [names[0] if len(names) == 1 else f"{column}, {len(names)} judges" for column, names in named.items()]
+    return RunsTable(heads, [[_cells(run, names) for names in named.values()] for run in runs])
 
 
 def _experiments(client: "MlflowClient", name: str | None) -> list[str]:
@@ -87,20 +92,31 @@ def _experiments(client: "MlflowClient", name: str | None) -> list[str]:
 
 
 def _by(client: "MlflowClient", experiments: list[str], key: str, descending: bool, limit: int) -> "list[Run]":
-    if key not in _FACTS and re.fullmatch(r"[\w.\-/: ]+", key):
+    # By a name that is whole MLflow can sort.
+    if key not in _FACTS and (judge_of(key) or "/" not in key) and re.fullmatch(r"[\w.\-/: ]+", key):
         order = f"metrics.`{key}` {'DESC' if descending else 'ASC'}"
         runs = _search(client, experiments, order, limit)
         if runs and key in runs[0].data.metrics:
             return runs
     # MLflow sorts parameters as text, 0.001 before 2e-5.
     runs = _search(client, experiments)
-    if runs:
-        _require(key, _names(runs))
-    ranked = {run.info.run_id: value for run in runs if (value := _value(run, key)) is not None and value == value}
+    names = _require(key, _names(runs)) if runs else []
+    ranked: dict[str, tuple[str, str | float]] = {}
+    for run in runs:
+        values = ((name, _value(run, name)) for name in names)
+        there = next(((name, value) for name, value in values if value is not None and value == value), None)
+        if there is not None:
+            ranked[run.info.run_id] = there
     last = [run for run in runs if run.info.run_id not in ranked]
     have = [run for run in runs if run.info.run_id in ranked]
-    # Numbers before words.
-    have.sort(key=lambda run: (isinstance(ranked[run.info.run_id], str), ranked[run.info.run_id]), reverse=descending)
+
+    def value(run: "Run") -> tuple[bool, str | float]:
+        """Numbers before words."""
+        found = ranked[run.info.run_id][1]
+        return isinstance(found, str), found
+
+    have.sort(key=value, reverse=descending)
+    have.sort(key=lambda run: ranked[run.info.run_id][0])  # stable: in the order of their values by one judge
     return (have + last)[:limit]
 
 
@@ -145,6 +161,13 @@ def _number(text: str | None) -> str | float | None:
         return text
 
 
+def _cells(run: "Run", names: Sequence[str]) -> str:
+    """What the run has under each of the names that its column means, with the judge where there are several."""
+    if len(names) == 1:
+        return _cell(run, names[0])
+    return ", ".join(f"{text} {judge_of(name)}".strip() for name in names if (text := _cell(run, name)))
+
+
 def _cell(run: "Run", column: str) -> str:
     value = _value(run, column)
     if value is None:
@@ -170,9 +193,12 @@ def _names(runs: "Iterable[Run]") -> set[str]:
     return {*_FACTS, *(name for one in data for name in (*one.metrics, *one.params, *one.tags))}
 
 
-def _require(name: str, known: Collection[str]) -> None:
-    if name not in known:
+def _require(name: str, known: Collection[str]) -> list[str]:
+    """The names that are meant by `name`."""
+    found = meant(name, known)
+    if not found:
         raise UserError(f"no run has a metric, parameter or tag {name!r}; {_nearest(name, known)}")
+    return found
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

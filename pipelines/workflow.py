@@ -14,6 +14,7 @@ from typing import Any
 
 from ganlib.data import Dataset
 from ganlib.data.storage import Location
+from ganlib.evaluation.names import judged_by
 from ganlib.files import canonical_digest, file_digest, write_atomically
 from ganlib.inputs import told_of
 from ganlib.recipe import Recipe
@@ -113,7 +114,8 @@ class Chain:
 
         def work() -> Record:
             with Progress("evaluate") as progress:
-                return {"metrics": evaluate_checkpoint(run, checkpoint.name, dataset, progress.update)}
+                extractor = self.recipe.evaluate.extractor
+                return {"metrics": evaluate_checkpoint(run, checkpoint.name, dataset, progress.update, extractor)}
 
         metrics: dict[str, float] = self._stage("evaluate", self._judged(run, dataset), work)["metrics"]
         return metrics
@@ -123,7 +125,9 @@ class Chain:
         if self.recipe.data.points:
             self.say("publish: left out, the served model makes images and no points")
             return None
-        metric = next(name for prefix in RANKING for name in metrics if name.startswith(prefix))
+        # By the extractor that the recipe names, where others have judged the run as well.
+        chosen = [name for name in metrics if judged_by([name], self.recipe.evaluate.extractor)]
+        metric = next(name for prefix in RANKING for name in [*chosen, *metrics] if name.startswith(prefix))
 
         def work() -> Record:
             done = publish(

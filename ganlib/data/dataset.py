@@ -87,6 +87,11 @@ class Dataset:
         return self.class_names or (self.columns.domain_names if self.exclusive_domains else None)
 
     @property
+    def attribute_names(self) -> list[str] | None:
+        """What the classifier says yes or no to, where it tells nothing apart: domains that a record has several of."""
+        return self.columns.domain_names if self.judged_names is None else None
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels; (1, dimensions, 1) for points."""
         return self.manifest.image_shape

@@ -61,7 +61,7 @@ class Skipped(_Part):
 
 class ClassifierRecord(_Part):
     """The classifier trained on the labels: its file beside the manifest; its accuracy (0 to 1) on the test split, or
-    on the training split where that is empty."""
+    on the training split where that is empty. Of attributes it is the mean of theirs."""
 
     file: str = Field(pattern=r"^[a-z]+\.safetensors$")
     sha256: Digest

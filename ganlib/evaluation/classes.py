@@ -58,11 +58,11 @@ def class_distances(
         features = extractor.features(samples.sample(size, seed, first))[0]
         _add(fake, features, np.arange(first, first + size) % len(names))
     found = {
-        f"fid_class/{extractor.name}/{name}": frechet_distance(theirs, ours)
+        f"fid_class/{extractor.label}/{name}": frechet_distance(theirs, ours)
         for name, ours, theirs in zip(names, real, fake, strict=True)
         if ours is not None and theirs is not None and min(ours.count, theirs.count) > 1
     }
-    return {f"fid_class/{extractor.name}": float(np.mean(list(found.values()))), **found} if found else {}
+    return {f"fid_class/{extractor.label}": float(np.mean(list(found.values()))), **found} if found else {}
 
 
 def _add(sums: list[FeatureStatistics | None], features: np.ndarray, labels: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """The dataset's own classifier: a small network trained at preparation, whose features judge samples.
 
-It tells the classes apart; in a dataset without classes whose records are in one domain each, the domains.
+It tells the classes apart; in a dataset without classes whose records are in one domain each, the domains. Where
+records are in several domains, hair and eyes, it says of each whether an image is in it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from ganlib.data.dataset import Dataset, Split
 from ganlib.data.manifest import ClassifierRecord
 from ganlib.draws import stream_seed
 from ganlib.errors import UserError
+from ganlib.evaluation.extractor import Extractor
 from ganlib.networks.base import ImageShape
 
 FILE = "classifier.safetensors"
 FEATURES = 128
 BATCH = 128
+BLOCK = 500
+"""Images that are judged at once."""
 IMAGES = 120_000
 """Images seen in training the classifier: two epochs of MNIST, more of smaller sets."""
 MAX_EPOCHS = 20
@@ -65,13 +69,13 @@ class Classifier(nn.Module):
 
 
 def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """Trains the classifier of a dataset of classes, or of exclusive domains, and keeps it beside the shards.
+    """Trains the classifier of a dataset of classes, or of domains, and keeps it beside the shards.
 
     Its accuracy, which the manifest keeps, is of the test split (where that is empty, of the training split).
     Deterministic on one machine. Does nothing where the classifier stands already, nor for points of a density, whose
     truth is known.
     """
-    names = dataset.judged_names
+    names = dataset.judged_names or dataset.attribute_names
     if dataset.manifest.classifier is not None or names is None or dataset.columns.dtype == "float32":
         return dataset
     train = dataset.split("train")
@@ -87,15 +91,16 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
         for step in range(steps):
             chosen = batches[step]
-            labels = chosen.labels
-            if labels is None:
-                assert chosen.domains is not None
-                labels = chosen.domains.argmax(1)
+            truth = chosen.labels if chosen.labels is not None else chosen.domains
+            assert truth is not None
             with torch.autocast("cpu", torch.bfloat16):
                 features = network.body(chosen.images)
                 # Dropped features make each of them carry the class, as Inception's do.
                 logits = network.head(F.dropout(features, 0.3))
-                loss = F.cross_entropy(logits.float(), labels)
+                if dataset.attribute_names is None:
+                    loss = F.cross_entropy(logits.float(), truth if truth.dim() == 1 else truth.argmax(1))
+                else:
+                    loss = F.binary_cross_entropy_with_logits(logits.float(), truth)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -104,7 +109,7 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
                 progress((step + 1) * batch, steps * batch)
     network.eval()
     judged = dataset.split("test") if len(dataset.split("test")) else train
-    accuracy = _accuracy(network, judged.take(np.arange(len(judged))), judged_labels(judged))
+    accuracy = _accuracy(network, dataset, judged.take(np.arange(len(judged))), judged_truth(dataset, judged))
     content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     (dataset.location / FILE).write(content)
     digest = hashlib.sha256(content).hexdigest()
@@ -113,18 +118,24 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
     )
 
 
-def judged_labels(split: Split) -> NDArray[np.int64]:
-    """int64 [n]: the records' classes; without these the domain that each is in."""
+def judged_truth(dataset: Dataset, split: Split) -> NDArray[np.int64]:
+    """What the classifier of `dataset` should say of a split's records, as `calls` has it."""
     if split.labels is not None:
         return split.labels
     domains = split.column("domains")
     assert domains is not None
-    return domains.argmax(1)
+    return domains.astype(np.int64) if dataset.attribute_names is not None else domains.argmax(1)
+
+
+def calls(logits: Tensor, dataset: Dataset) -> NDArray[np.int64]:
+    """What the classifier of `dataset` says by its logits [n, k]: int64 [n], a class; of attributes [n, k], 0 or 1."""
+    said = logits.argmax(1) if dataset.attribute_names is None else (logits > 0).long()
+    return said.numpy()
 
 
 def load_classifier(dataset: Dataset) -> Classifier:
     """The classifier kept with `dataset`, in eval mode. Raises UserError where there is none or it is damaged."""
-    record, names = dataset.manifest.classifier, dataset.judged_names
+    record, names = dataset.manifest.classifier, dataset.judged_names or dataset.attribute_names
     if record is None or names is None:
         raise UserError(f"dataset {dataset.name} has no classifier: its images have no labels")
     place = dataset.location / record.file
@@ -138,10 +149,32 @@ def load_classifier(dataset: Dataset) -> Classifier:
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
+class ClassifierExtractor(Extractor):
+    """The features and the class probabilities of the dataset's own classifier; of attributes the features alone,
+    as what it says of each of them adds up to no distribution."""
+
+    name = "classifier"
+
+    def __init__(self, dataset: Dataset):
+        self.network = load_classifier(dataset)
+        assert dataset.manifest.classifier is not None
+        self.digest = dataset.manifest.classifier.sha256
+        self.knows_classes = dataset.judged_names is not None
+
+    @torch.no_grad()
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        features, probabilities = [], []
+        for first in range(0, len(images), BLOCK):
+            found, logits = self.network(normalise(torch.from_numpy(images[first : first + BLOCK])))
+            features.append(found.double())
+            probabilities.append(torch.softmax(logits.double(), 1))
+        return torch.cat(features).numpy(), torch.cat(probabilities).numpy() if self.knows_classes else None
+
+
 @torch.no_grad()
-def _accuracy(network: Classifier, images: np.ndarray, labels: np.ndarray) -> float:
+def _accuracy(network: Classifier, dataset: Dataset, images: np.ndarray, truth: np.ndarray) -> float:
     right = 0
     for first in range(0, len(images), 1024):
         _, logits = network(normalise(torch.from_numpy(images[first : first + 1024])))
-        right += int((logits.argmax(1).numpy() == labels[first : first + 1024]).sum())
-    return right / len(labels)
+        right += int((calls(logits, dataset) == truth[first : first + 1024]).sum())
+    return right / truth.size

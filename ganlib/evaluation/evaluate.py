@@ -1,4 +1,4 @@
-"""What evaluation says of a generator on a dataset: metrics under names that carry their feature extractor."""
+"""What evaluation says of a generator on a dataset: metrics under names that carry their feature extractor's label."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def evaluate(
 ) -> dict[str, float]:
     """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
-    By an extractor E, `fid/E`: Frechet distance to the training split; `kid/E`, `precision/E`, `recall/E`, `density/E`
-    and `coverage/E`, of up to 10,000 images a side, as `compare` has them. `NAME_floor/E` of each of these: of the test
-    split (its first `count` images) to the training split, what a perfect generator of few images would still have.
-    `fid_se/E`, `kid_se/E`: standard errors over the samples' draw. With a test split also `memorised/E`, the share of
-    2,000 samples closer to a training image than all but 1 percent of held-out images are (0.01 is a perfect
-    generator's), and `mifid/E`. `sharpness`, `sharpness_floor`: mean variance of the Laplacian over the training
-    split's.
+    By the extractor whose label is E, `fid/E`: Frechet distance to the training split; `kid/E`, `precision/E`,
+    `recall/E`, `density/E` and `coverage/E`, of up to 10,000 images a side, as `compare` has them. `NAME_floor/E` of
+    each of these: of the test split (its first `count` images) to the training split, what a perfect generator of few
+    images would still have. `fid_se/E`, `kid_se/E`: standard errors over the samples' draw. With a test split also
+    `memorised/E`, the share of 2,000 samples closer to a training image than all but 1 percent of held-out images are
+    (0.01 is a perfect generator's), and `mifid/E`. `sharpness`, `sharpness_floor`: mean variance of the Laplacian over
+    the training split's.
 
-    With a classifier also `inception_score/E`, its `_floor` (of real images) and its `_se`; `modes/covered`: classes
-    that it finds; `modes/kl`: `kl_divergence` of their shares to those that it finds in the training split;
-    `mode_share_min` and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The numbers are the same each time:
-    samples come from `seed`.
+    Where E gives probabilities, `inception_score/E`, its `_floor` (of real images) and its `_se`. With the dataset's
+    classifier also `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their shares to those that it
+    finds in the training split; `mode_share_min` and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The numbers
+    are the same each time: samples come from `seed`.
     """
     if dataset.dtype == np.float32:
         return evaluate_points(samples, dataset, count, seed, progress)
@@ -54,10 +54,10 @@ def evaluate(
         metrics |= {f"{name}_floor": value for name, value in held_out.floor.items()}
         metrics |= held_out.memory(metrics["fid"], found, reference)
         sharpness["sharpness_floor"] = held_out.sharpness
-    named = {f"{name}/{extractor.name}": value for name, value in metrics.items()}
+    named = {f"{name}/{extractor.label}": value for name, value in metrics.items()}
     if reference.sharpness:  # images that are large enough, and not all flat
         named |= {name: value / reference.sharpness for name, value in sharpness.items() if value is not None}
-    if dataset.judged_names is not None and found.statistics.classes is not None:
+    if extractor.knows_classes and dataset.judged_names is not None:
         named |= _mode_metrics(found, reference, dataset.judged_names)
     return named
 

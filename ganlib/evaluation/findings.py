@@ -18,7 +18,7 @@ from ganlib.data.storage import Location
 from ganlib.draws import stream_generator
 from ganlib.errors import UserError
 from ganlib.evaluation.confidence import SPLITS, total
-from ganlib.evaluation.extractors import Extractor
+from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.neighbours import Manifold
 from ganlib.evaluation.samples import BLOCK
 from ganlib.evaluation.sharpness import LEAST_SIDE, laplacian_variance
@@ -88,7 +88,7 @@ def reference_findings(dataset: Dataset, extractor: Extractor, split: SplitName,
 
 def kept_beside(dataset: Dataset, extractor: Extractor, name: str) -> Location:
     """Where what is found of a dataset by an extractor is kept, named so that no other extractor's is taken for it."""
-    return dataset.location / "reference" / f"{extractor.name}-{extractor.digest[:12]}-{name}"
+    return dataset.location / "reference" / f"{extractor.label}-{name}"
 
 
 def _gather(

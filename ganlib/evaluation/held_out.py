@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from ganlib.data.dataset import Dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.comparison import compare
-from ganlib.evaluation.extractors import Extractor
+from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.findings import Findings, kept_beside, reference_findings
 from ganlib.evaluation.memorisation import memorisation_distance, memorised_share, memory_radius, mifid
 from ganlib.evaluation.neighbours import nearest

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ganlib.data.dataset import Dataset
 from ganlib.draws import stream_generator
 from ganlib.evaluation.distances import frechet_distance
-from ganlib.evaluation.extractors import RandomExtractor
+from ganlib.evaluation.extractors import Extractor, RandomExtractor
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.inputs import held_out, told_of, truth_of
 from ganlib.methods.base import MethodConfig
@@ -92,18 +92,20 @@ def paired_metrics(
     progress: Callable[[int, int], None] | None = None,
     side: int = SIDE,
     patches: int = PATCHES,
+    extractor: Extractor | None = None,
 ) -> dict[str, float]:
     """Of `count` pairs of the held-out split (of all, where it has no more), means over images.
 
     `paired/l1` (in [0, 1]), `paired/psnr` (dB), `paired/ssim`: of the outputs to the true images; the same after
     `paired_of_mean/`: of the training split's mean true image, which an answer that looks at its input has to beat.
-    `fid_patch/random`: Frechet distance, by the fixed random network, of `patches` patches of side x side from each
-    output to as many from each true image, both at places drawn from `seed`; `fid_patch_floor/random`: of patches from
-    as many true images of the training split: what real images of other things have. `paired/images`: how many.
+    `fid_patch/E`: Frechet distance, by `extractor` (the fixed random network where it is None), whose label is E, of
+    `patches` patches of side x side from each output to as many from each true image, both at places drawn from `seed`;
+    `fid_patch_floor/E`: of patches from as many true images of the training split: what real images of other things
+    have. `paired/images`: how many.
     """
     method = sampler.recipe.method
     count = min(count, len(held_out(dataset)))
-    extractor = RandomExtractor(ImageShape(*dataset.image_shape))
+    extractor = extractor or RandomExtractor(ImageShape(*dataset.image_shape))
     mean = mean_truth(dataset, method)[None]
     sums = {f"{name}/{figure}": 0.0 for name in ("paired", "paired_of_mean") for figure in FIGURES}
 
@@ -130,8 +132,8 @@ def paired_metrics(
         add("training", images, first)
         first += len(images)
     return {name: total / count for name, total in sums.items()} | {
-        f"fid_patch/{extractor.name}": frechet_distance(statistics["made"], statistics["true"]),
-        f"fid_patch_floor/{extractor.name}": frechet_distance(statistics["training"], statistics["true"]),
+        f"fid_patch/{extractor.label}": frechet_distance(statistics["made"], statistics["true"]),
+        f"fid_patch_floor/{extractor.label}": frechet_distance(statistics["training"], statistics["true"]),
         "paired/images": float(count),
     }
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ganlib.data.batches import normalise
 from ganlib.data.dataset import Dataset
-from ganlib.evaluation.classifier import Classifier, load_classifier
+from ganlib.evaluation.classifier import Classifier, calls, judged_truth, load_classifier
+from ganlib.evaluation.names import label_of
 from ganlib.evaluation.samples import BLOCK
 from ganlib.inputs import held_out, held_out_rows
 from ganlib.sampling import Sampler
@@ -40,15 +41,16 @@ class Described:
     def metrics(self, count: int, seed: int) -> dict[str, float]:
         """What can be told of `count` samples.
 
-        Where the dataset has a classifier (trained apart, on real images): `agreement/classifier`, the share whose
-        class, as it reads them, is their record's; `agreement_real/classifier`, the same of the records' own images,
-        the most that it could be; `judge_accuracy/classifier`, its accuracy on all held-out images. Where records have
-        boxes, all that is outside them is blackened before it reads.
+        Where the dataset has a classifier (trained apart, on real images), of label E: `agreement/E`, the share whose
+        class (of attributes: the share of these that), as it reads them, is their record's; `agreement_real/E`, the
+        same of the records' own images, the most that it could be; `judge_accuracy/E`, its accuracy on all held-out
+        images. Where records have boxes, all that is outside them is blackened before it reads.
         Where records have boxes: `box_iou`, the mean intersection over union of the asked-for box with the one about
         what is drawn; and `box_iou_real`.
         """
         record = self.dataset.manifest.classifier
         judge = load_classifier(self.dataset) if record is not None else None
+        label = label_of("classifier", record.sha256) if record is not None else ""
         boxes, classes = self._split.column("box"), _classes(self.dataset)
         sums: dict[str, float] = {}
         for first in range(0, count, BLOCK):
@@ -61,11 +63,11 @@ class Described:
                     sums[f"box_iou{suffix}"] = sums.get(f"box_iou{suffix}", 0.0) + float(overlap.sum())
                     images = inside_boxes(images, boxes[rows])
                 if judge is not None and classes is not None:
-                    right = (_read(judge, images) == classes[rows]).sum()
-                    sums[f"agreement{suffix}/classifier"] = sums.get(f"agreement{suffix}/classifier", 0.0) + int(right)
+                    right = (_read(judge, self.dataset, images) == classes[rows]).reshape(size, -1).mean(1).sum()
+                    sums[f"agreement{suffix}/{label}"] = sums.get(f"agreement{suffix}/{label}", 0.0) + float(right)
         found = {name: total / count for name, total in sums.items()}
         if record is not None:
-            found["judge_accuracy/classifier"] = record.accuracy
+            found[f"judge_accuracy/{label}"] = record.accuracy
         return found
 
 
@@ -104,14 +106,11 @@ def inside_boxes(images: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArr
 
 
 def _classes(dataset: Dataset) -> NDArray[np.int64] | None:
-    """int64 [n] of the held-out records: their labels, or, where they have none, the domain that they are in."""
-    split = held_out(dataset)
-    if split.labels is not None:
-        return split.labels
-    domains = split.column("domains")
-    return None if domains is None else domains.argmax(1)
+    """Of the held-out records what their classifier should say (`judged_truth`); None where there is nothing to say."""
+    there = dataset.judged_names or dataset.attribute_names
+    return judged_truth(dataset, held_out(dataset)) if there else None
 
 
-def _read(judge: Classifier, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _read(judge: Classifier, dataset: Dataset, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     with torch.no_grad():
-        return judge(normalise(torch.from_numpy(images)))[1].argmax(1).numpy()
+        return calls(judge(normalise(torch.from_numpy(images)))[1], dataset)

@@ -19,22 +19,29 @@ from ganlib.sampling import Sampler
 
 
 def translation_metrics(
-    sampler: Sampler, dataset: Dataset, count: int, seed: int, progress: Callable[[int, int], None] | None = None
+    sampler: Sampler,
+    dataset: Dataset,
+    count: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+    extractor: Extractor | None = None,
 ) -> dict[str, float]:
     """`count` held-out images, in the seed's order, each translated to every domain that it is not in.
 
-    Of each domain NAME and extractor E, the fixed random network and, where the dataset has a classifier of its
-    domains, that: `fid_target/E/NAME`, the Frechet distance of what is translated to NAME to the training images that
-    are in it; `fid_before/E/NAME`, that of the same images as they were; `fid_target_floor/E/NAME`, that of the
-    held-out images that are in it. With the classifier, `called/NAME` and `called_before/NAME`: the share of the same
-    images that it takes to be of NAME; `judge_accuracy`: its own, on held-out images. `cycle/l1`: E|x - x'|, x' being
-    translated back, in [-1, 1] (StarGAN's reconstruction). Names without /NAME are means over the domains.
+    Of each domain NAME and the label E of an extractor, `extractor` (the fixed random network where it is None) and,
+    where the dataset has a classifier of its domains, that: `fid_target/E/NAME`, the Frechet distance of what is
+    translated to NAME to the training images that are in it; `fid_before/E/NAME`, that of the same images as they were;
+    `fid_target_floor/E/NAME`, that of the held-out images that are in it. With the classifier, `called/NAME` and
+    `called_before/NAME`: the share of the same images that it takes to be of NAME; `judge_accuracy`: its own, on
+    held-out images. `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction). Names
+    without /NAME are means over the domains.
 
     Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
     """
     config = sampler.recipe.method
-    extractors: list[Extractor] = [RandomExtractor(ImageShape(*dataset.image_shape))]
+    extractor = extractor or RandomExtractor(ImageShape(*dataset.image_shape))
     judged = dataset.manifest.classifier is not None and dataset.judged_names == dataset.columns.domain_names
+    extractors = [] if judged and extractor.knows_classes else [extractor]
     if judged:
         extractors.append(ClassifierExtractor(dataset))
     names, split, train = dataset.columns.domain_names or [], held_out(dataset), dataset.split("train")
@@ -64,7 +71,7 @@ def translation_metrics(
         real = [_statistics(train, there, extractor) for extractor in extractors]
         held = chosen[own[chosen, domain] == 1]
         for number, extractor in enumerate(extractors):
-            e = extractor.name
+            e = extractor.label
             found.setdefault(f"fid_target/{e}", {})[name] = frechet_distance(statistics.after[number], real[number])
             found.setdefault(f"fid_before/{e}", {})[name] = frechet_distance(statistics.before[number], real[number])
             if len(held) > 1:

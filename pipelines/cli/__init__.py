@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import data, samples, theory
+from pipelines.cli import data, judging, samples, theory
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -106,36 +106,7 @@ def train(
     report_run(folder.path)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[str, typer.Argument(help="A run's name or folder.")],
-    checkpoint: Annotated[str | None, typer.Option(help="A checkpoint's name; the newest by default.")] = None,
-    home: HomeOption = DEFAULT_HOME,
-    tracking: TrackingOption = None,
-) -> None:
-    """Judge a checkpoint of a run on the dataset that it was trained on, and record it in MLflow."""
-    from ganlib.data import Dataset
-    from ganlib.training.checkpoint import newest_checkpoint
-    from pipelines.console import Progress
-    from pipelines.evaluate import evaluate_checkpoint
-    from pipelines.run_folder import find_run
-    from pipelines.train import sender_of, ship
-
-    opened = open_home(home)
-    folder = find_run(opened, run)
-    uri = open_tracking(opened, tracking)
-    newest = newest_checkpoint(folder.path)
-    if checkpoint is None:
-        if newest is None:
-            raise UserError(f"run {folder.name} has no whole checkpoint yet")
-        checkpoint = newest.name
-    dataset = Dataset.open(folder.facts().dataset_path)
-    with Progress("evaluate") as progress:
-        metrics = evaluate_checkpoint(folder, checkpoint, dataset, progress.update)
-    ship(sender_of(folder, uri), folder)
-    print_metrics(metrics)
-
-
+app.command("evaluate")(judging.evaluate)
 app.command("sample")(samples.sample)
 
 
@@ -223,20 +194,13 @@ def recipes(show: Annotated[str | None, typer.Argument(help="A recipe to print w
         typer.echo(f"{name:14s} {yaml.safe_load(path.read_text())['about']}")
 
 
-def print_metrics(metrics: dict[str, float]) -> None:
-    """A short table; the shares of single modes are left to MLflow."""
-    for name, value in metrics.items():
-        if not name.startswith("mode_share/"):
-            typer.echo(f"{name:28s} {value:10.4g}")
-
-
 def report_run(folder: Path) -> None:
     """What a finished training leaves, by path."""
     from pipelines.run_folder import RunFolder
 
     finished = RunFolder(folder)
     checkpoint = finished.last_checkpoint()
-    print_metrics(finished.evaluation(checkpoint.name) or {})
+    judging.print_metrics(finished.evaluation(checkpoint.name) or {})
     typer.echo(f"checkpoint {checkpoint}")
     typer.echo(f"grid       {sorted(finished.pictures.glob('samples-*.png'))[-1]}")
     typer.echo(f"animation  {finished.pictures / 'animation.gif'}")

@@ -23,10 +23,11 @@ MODULES = {
     "distances": "tests.benchmarks.distances",
     "modes": "tests.benchmarks.modes",
     "training_step": "tests.benchmarks.training_step",
+    "inception": "tests.benchmarks.inception",
     "orchestration": "tests.benchmarks.orchestration",
     "mnist": "tests.benchmarks.mnist_quality",
 }
-SHORT = ("batches", "preparation", "training_step", "distances", "orchestration")
+SHORT = ("batches", "preparation", "training_step", "distances", "inception", "orchestration")
 
 
 def main() -> None:

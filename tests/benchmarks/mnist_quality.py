@@ -27,6 +27,7 @@ from ganlib.data.batches import normalise, quantise
 from ganlib.data.dataset import Split
 from ganlib.draws import stream_generator
 from ganlib.evaluation.evaluate import Samples
+from ganlib.evaluation.names import metric_value
 from ganlib.files import write_atomically
 from ganlib.methods.base import SampleRequest
 from ganlib.pictures import grid, png
@@ -101,7 +102,7 @@ def main() -> None:
     ]
     print(machine())
     show(f"MNIST, {options.samples:,} samples judged by fid/classifier", columns, rows)
-    floor, through = resized["fid_floor/classifier"], resized["fid/classifier"]
+    floor, through = (metric_value(resized, f"{name}/classifier") for name in ("fid_floor", "fid"))
     print(f"noise floor: FID {floor:.2f} of the test images, {through:.2f} of them resized to {SIDE}x{SIDE} and back")
     print(f"judge: right on {classifier.accuracy:.2%} of the test images")
     print(f"samples: {options.home / 'mnist-dcgan.png'} and {options.home / 'mnist-ours.png'}\n")
@@ -172,10 +173,9 @@ def judge_at_marks(
     for stretch in stretches:
         over = len(marks) if stretch.final else sum(mark <= stretch.seconds for mark in marks)
         if over > len(judgements):
-            found = min((judge(samples) for samples in ways()), key=lambda metrics: metrics["fid/classifier"])
-            judgement = Judgement(
-                stretch, found["fid/classifier"], found["inception_score/classifier"], found["mode_share_min"]
-            )
+            found = min(map(judge, ways()), key=lambda metrics: metric_value(metrics, "fid/classifier"))
+            fid, score = (metric_value(found, f"{name}/classifier") for name in ("fid", "inception_score"))
+            judgement = Judgement(stretch, fid, score, found["mode_share_min"])
             judgements += [judgement] * (over - len(judgements))
             print(f"{name}: FID {judgement.fid:.1f} after {stretch.seconds / 60:.2f} minutes", flush=True)
         if len(judgements) == len(marks):

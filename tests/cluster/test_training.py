@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ganlib.evaluation.names import meant
 from ganlib.files import file_digest
 from pipelines.cluster import connect
 from pipelines.prepare import DatasetRequest
@@ -92,10 +93,11 @@ def test_the_chain_is_one_parent_with_its_stages(chain: RunFolder, tracking_uri:
     assert training.data.params["workers"] == "2"
     assert training.data.params["optim.generator.lr"] == "0.001"
     # One logged model a checkpoint, the distance of each linked to it.
-    judged = client.get_metric_history(training.info.run_id, "fid/classifier")
+    (fid,) = meant("fid/classifier", training.data.metrics)
+    judged = client.get_metric_history(training.info.run_id, fid)
     assert [metric.step for metric in judged] == [640, 1280, 1920]
     models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{training.info.run_id}'")
-    checkpoints = [model for model in models if any(metric.key == "fid/classifier" for metric in model.metrics or [])]
+    checkpoints = [model for model in models if any(metric.key == fid for metric in model.metrics or [])]
     assert len({model.model_id for model in checkpoints}) >= 3
     artifacts = {item.path for item in client.list_artifacts(training.info.run_id, "pictures")}
     # 1,920 images are more than an epoch of the 1,603 digits.

@@ -13,10 +13,12 @@ from ganlib.data.batches import normalise
 from ganlib.errors import UserError
 from ganlib.evaluation.classifier import Classifier, load_classifier, train_classifier
 from ganlib.evaluation.evaluate import evaluate
-from ganlib.evaluation.extractors import ClassifierExtractor, RandomExtractor, extractor_for
+from ganlib.evaluation.extractors import ClassifierExtractor, InstanceExtractor, RandomExtractor, extractor_for
+from ganlib.evaluation.names import metric_value, plain
 from ganlib.files import file_digest
 from ganlib.networks.base import ImageShape
 
+from .domains_data import digits_in_domains
 from .test_evaluation import Copies
 
 
@@ -69,7 +71,9 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     train = classified.split("train")
     assert train.labels is not None
     assert isinstance(extractor_for(classified), ClassifierExtractor)
-    metrics = evaluate(Copies(classified), classified, len(train), 0)
+    labelled = evaluate(Copies(classified), classified, len(train), 0)
+    assert metric_value(labelled, "fid/classifier") == labelled[f"fid/{extractor_for(classified).label}"]
+    metrics = {plain(name): value for name, value in labelled.items()}
     shares = np.bincount(train.labels) / len(train)
     assert metrics["fid/classifier"] == pytest.approx(0, abs=1e-4)
     assert metrics["fid_floor/classifier"] > 0.01
@@ -128,14 +132,46 @@ def test_a_damaged_or_absent_classifier_is_said(few: Dataset) -> None:
         path.unlink(missing_ok=True)
 
 
-def test_images_without_labels_have_the_random_network(digits16: Dataset, tmp_path: Path) -> None:
+def test_images_without_labels_have_the_network_trained_without(digits16: Dataset, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for index, image in enumerate(digits16.split("train").images[:20]):
         Image.fromarray(image[:, :, 0]).save(tmp_path / "pictures" / f"{index}.png")
     preparation = Preparation(size=16, channels=1)
     dataset = prepare_dataset(open_source(tmp_path / "pictures"), preparation, tmp_path, "flat")
     assert train_classifier(dataset) is dataset
-    assert isinstance(extractor_for(dataset), RandomExtractor)
+    assert isinstance(extractor_for(dataset), InstanceExtractor)
+    assert isinstance(extractor_for(dataset, "random"), RandomExtractor)
+    with pytest.raises(UserError, match="dataset flat has no classifier"):
+        extractor_for(dataset, "classifier")
+    with pytest.raises(UserError, match="no extractor 'best'; there are: auto, classifier, instances"):
+        extractor_for(dataset, "best")
+
+
+@pytest.mark.slow
+def test_of_attributes_it_says_yes_or_no_to_each(tmp_path: Path) -> None:
+    """Digit modulo 3, and all odd ones in domain 0 as well: five of the ten digits are in two domains or twice in 0."""
+    dataset = train_classifier(digits_in_domains(tmp_path, 16, 1, 3, count=600, attributes=True))
+    assert dataset.judged_names is None
+    assert dataset.attribute_names == ["d0", "d1", "d2"]
+    record = dataset.manifest.classifier
+    assert record is not None
+    test = dataset.split("test")
+    domains = test.column("domains")
+    assert domains is not None
+    assert domains.sum(1).max() == 2
+    _, logits = load_classifier(dataset)(normalise(torch.from_numpy(test.take(np.arange(len(test))))))
+    right = (torch.sigmoid(logits).numpy() > 0.5) == domains
+    assert record.accuracy == pytest.approx(right.mean())
+    assert right.mean(0).min() > 0.8  # saying the commoner answer of each would be right on 3 in 5, and 3 in 4
+    extractor = extractor_for(dataset)
+    assert isinstance(extractor, ClassifierExtractor)
+    features, probabilities = extractor.features(test.take(np.arange(len(test))))
+    assert features.shape == (len(test), record.feature_dim)
+    assert probabilities is None
+    metrics = evaluate(Copies(dataset), dataset, 480, 0)
+    families = {plain(name).partition("/")[0] for name in metrics}
+    assert {"fid", "fid_floor", "kid", "precision"} < families
+    assert not families & {"modes", "mode_share", "inception_score"}
 
 
 @pytest.mark.parametrize("size", [8, 28, 33, 40, 48, 100])

@@ -15,6 +15,8 @@ from ganlib.errors import UserError
 from ganlib.evaluation.distances import frechet_distance, inception_score, kl_divergence, mode_shares
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import RandomExtractor
+from ganlib.evaluation.names import plain
+from ganlib.evaluation.samples import Samples
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.networks.base import ImageShape
 
@@ -201,6 +203,12 @@ def dataset(digits16: Dataset, tmp_path: Path) -> Dataset:
     return Dataset.open(tmp_path / digits16.path.name)
 
 
+def by_random(samples: Samples, dataset: Dataset, count: int, seed: int = 0) -> dict[str, float]:
+    """By the fixed random network, under plain names."""
+    found = evaluate(samples, dataset, count, seed, RandomExtractor(ImageShape(16, 16, 1)))
+    return {plain(name): value for name, value in found.items()}
+
+
 COMPARED = {"fid", "kid", "precision", "recall", "density", "coverage"}
 """Of any images by any extractor, beside the floor of each."""
 
@@ -208,24 +216,25 @@ COMPARED = {"fid", "kid", "precision", "recall", "density", "coverage"}
 def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) -> None:
     train, test = dataset.split("train"), dataset.split("test")
     calls: list[tuple[int, int]] = []
-    copies = evaluate(Copies(dataset), dataset, len(train), 0, progress=lambda done, total: calls.append((done, total)))
+    extractor = RandomExtractor(ImageShape(16, 16, 1))
+    labelled = evaluate(Copies(dataset), dataset, len(train), 0, extractor, lambda *done: calls.append(done))
+    assert f"fid/random-{extractor.digest[:8]}" in labelled
+    copies = {plain(name): value for name, value in labelled.items()}
     names = COMPARED | {f"{name}_floor" for name in COMPARED} | {"fid_se", "kid_se", "memorised", "mifid"}
     assert copies.keys() == {f"{name}/random" for name in names} | {"sharpness", "sharpness_floor"}
     assert calls == [(1000, len(train)), (len(train), len(train))]
     assert copies["fid/random"] == pytest.approx(0, abs=1e-5)
-    features = [
-        RandomExtractor(ImageShape(16, 16, 1)).features(split.take(np.arange(len(split))))[0] for split in (test, train)
-    ]
+    features = [extractor.features(split.take(np.arange(len(split))))[0] for split in (test, train)]
     assert copies["fid_floor/random"] == pytest.approx(fidelity(*features), rel=1e-5)
-    noise = evaluate(Noise(), dataset, 200, seed=5)
-    assert noise == evaluate(Noise(), dataset, 200, seed=5)
+    noise = by_random(Noise(), dataset, 200, seed=5)
+    assert noise == by_random(Noise(), dataset, 200, seed=5)
     assert noise["fid/random"] > 10 * noise["fid_floor/random"]
-    assert noise["fid/random"] != evaluate(Noise(), dataset, 200, seed=6)["fid/random"]
+    assert noise["fid/random"] != by_random(Noise(), dataset, 200, seed=6)["fid/random"]
 
 
 def test_copies_of_the_data_are_perfect_but_for_being_copies(dataset: Dataset) -> None:
     train, test = dataset.split("train"), dataset.split("test")
-    copies, real = evaluate(Copies(dataset), dataset, len(train), 0), evaluate(Held(dataset), dataset, len(test), 0)
+    copies, real = by_random(Copies(dataset), dataset, len(train)), by_random(Held(dataset), dataset, len(test))
     for name in ("precision", "recall", "coverage"):
         assert copies[f"{name}/random"] == 1
     assert copies["memorised/random"] == 1
@@ -240,7 +249,7 @@ def test_copies_of_the_data_are_perfect_but_for_being_copies(dataset: Dataset) -
 
 
 def test_noise_is_neither_precise_nor_recalled_nor_remembered(dataset: Dataset) -> None:
-    noise = evaluate(Noise(), dataset, 300, 0)
+    noise = by_random(Noise(), dataset, 300)
     for name in ("precision", "recall", "density", "coverage", "memorised"):
         assert noise[f"{name}/random"] == 0
     assert noise["kid/random"] > 10 * noise["kid_se/random"]
@@ -250,7 +259,7 @@ def test_noise_is_neither_precise_nor_recalled_nor_remembered(dataset: Dataset) 
 
 @pytest.mark.parametrize("count", [2, 5, 19])
 def test_of_few_samples_there_is_what_few_have(dataset: Dataset, count: int) -> None:
-    found = {name.partition("/")[0] for name in evaluate(Noise(), dataset, count, 0)}
+    found = {name.partition("/")[0] for name in by_random(Noise(), dataset, count)}
     assert {"fid", "memorised", "mifid", "sharpness"} <= found
     assert not {"kid", "fid_se", "kid_se"} & found
     assert ("precision" in found) == (count > 5)
@@ -258,14 +267,14 @@ def test_of_few_samples_there_is_what_few_have(dataset: Dataset, count: int) -> 
 
 def test_one_sample_has_no_distance(dataset: Dataset) -> None:
     with pytest.raises(UserError, match="a Frechet distance needs two images on each side; one has 1"):
-        evaluate(Noise(), dataset, 1, 0)
+        by_random(Noise(), dataset, 1)
 
 
 def test_held_out_images_are_compared_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = evaluate(Noise(), dataset, 100, 0)
+    first = by_random(Noise(), dataset, 100)
     (kept,) = (dataset.path / "reference").glob("*.json")
     monkeypatch.setattr("ganlib.evaluation.held_out.compare", None)  # nobody asks it again
-    assert evaluate(Noise(), dataset, 100, 0) == first
+    assert by_random(Noise(), dataset, 100) == first
     monkeypatch.undo()
     kept.write_text(kept.read_text()[:-3])
-    assert evaluate(Noise(), dataset, 100, 0) == first
+    assert by_random(Noise(), dataset, 100) == first

@@ -21,7 +21,7 @@ def dataset(digits16: Dataset, tmp_path: Path) -> Dataset:
 
 
 def test_samples_in_splits_add_up_to_all_of_them(dataset: Dataset) -> None:
-    extractor = extractor_for(dataset)
+    extractor = extractor_for(dataset, "random")
     found = sample_findings(lambda first, size: Noise().sample(size, 0, first), 1_234, extractor)
     assert [split.count for split in found.splits] == [124, 123, 124, 123, 123, 124, 123, 124, 123, 123]
     images = np.concatenate([Noise().sample(size, 0, first) for first, size in ((0, 1_000), (1_000, 234))])
@@ -32,10 +32,10 @@ def test_samples_in_splits_add_up_to_all_of_them(dataset: Dataset) -> None:
 
 
 def test_what_is_found_of_a_split_is_found_once_and_kept_with_the_dataset(dataset: Dataset) -> None:
-    extractor = extractor_for(dataset)
+    extractor = extractor_for(dataset, "random")
     found = reference_findings(dataset, extractor, "train")
     (kept,) = (dataset.path / "reference").iterdir()
-    assert kept.name.startswith(f"random-{extractor.digest[:12]}-train-")
+    assert kept.name.startswith(f"{extractor.label}-train-")
     written = kept.stat().st_mtime_ns
 
     def assert_found_again() -> None:
@@ -54,7 +54,7 @@ def test_what_is_found_of_a_split_is_found_once_and_kept_with_the_dataset(datase
 
 
 def test_kept_features_are_a_fair_draw_of_the_split_and_all_of_it_where_they_fit(dataset: Dataset) -> None:
-    extractor, train = extractor_for(dataset), dataset.split("train")
+    extractor, train = extractor_for(dataset, "random"), dataset.split("train")
     whole = extractor.features(train.take(np.arange(len(train))))[0].astype(np.float32)
     found = reference_findings(dataset, extractor, "train").features
     assert found.shape == whole.shape

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ganlib.data import Dataset
+from ganlib.evaluation.names import meant
 from pipelines.cli import main
 from pipelines.run_folder import RunFolder
 from pipelines.shipped import shipped_recipes
@@ -265,5 +266,30 @@ def test_a_folder_of_pictures_trains(tmp_path, sqlite_tracking_uri):
     assert gan(*words, "--home", tmp_path / "home", "--tracking", sqlite_tracking_uri) == 0
     metrics = the_run(tmp_path / "home").evaluation("checkpoint-000000000640")
     assert metrics is not None
-    assert "fid/random" in metrics
-    assert "fid/classifier" not in metrics
+    assert meant("fid/instances", metrics)
+    assert not meant("fid/classifier", metrics)
+
+
+def test_another_extractor_judges_a_run_beside_the_first(home, tmp_path, capsys, sqlite_tracking_uri):
+    copied = tmp_path / "home"
+    shutil.copytree(home, copied)
+    run = the_run(copied)
+    before = run.evaluation(run.last_checkpoint().name)
+    words = ["evaluate", run.name, "--home", copied, "--tracking", sqlite_tracking_uri]
+    assert gan(*words, "--extractor", "random", "-o", tmp_path / "said.json") == 0
+    after = run.evaluation(run.last_checkpoint().name)
+    assert before.items() <= after.items()
+    (random,) = meant("fid/random", after)
+    assert not meant("fid/random", before)
+    assert json.loads((tmp_path / "said.json").read_text())["metrics"] == after
+    assert random in capsys.readouterr().out
+    # Against other images it is said, and nothing is recorded.
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "others").mkdir()
+    for path in tmp_path.glob("*.png"):
+        path.rename(tmp_path / "others" / path.name)
+    assert gan(*words, "--against", tmp_path / "others", "--extractor", "random", "-o", tmp_path / "other.json") == 0
+    assert run.evaluation(run.last_checkpoint().name) == after
+    assert json.loads((tmp_path / "other.json").read_text())["metrics"][random] > 2 * after[random]
+    assert "there is no extractor 'best'" in refused(capsys, *words, "--extractor", "best")

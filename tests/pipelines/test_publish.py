@@ -444,6 +444,7 @@ def test_the_champion_is_the_best_on_its_dataset(tmp_path: Path, tracking_uri: s
     assert champion_after(DATASET, fid, 9.0) == "8"
     assert champion_after(DATASET, "fid/random", 100.0) == "9"  # the first by another metric
     assert champion_after(DATASET, fid, math.inf) == "9"
+    assert champion_after(DATASET, "fid/classifier-1a2b3c4d", 200.0) == "11"  # the first by another classifier
 
 
 def test_published_again_it_is_the_version_that_stands(tmp_path: Path, tracking_uri: str) -> None:

@@ -100,6 +100,26 @@ def test_a_wrong_name_is_answered_with_the_nearest(store: str, wrong: str, right
         runs_table(store, "digit")
 
 
+def test_a_name_without_a_digest_is_each_runs_own_and_only_those_of_one_judge_are_ranked(
+    tracking_uri: str,
+) -> None:
+    client = mlflow_client(tracking_uri)
+    digits = experiment_id(client, "digits")
+    for name, judge, fid in (("a", "22222222", 5.0), ("b", "11111111", 9.0), ("c", "22222222", 4.0), ("d", "", 0)):
+        run = client.create_run(digits, run_name=name).info.run_id
+        if judge:
+            client.log_metric(run, f"fid/classifier-{judge}", fid)
+    table = runs_table(tracking_uri, "digits", "fid/classifier", ["name", "fid/classifier"])
+    assert table.columns == ["name", "fid/classifier, 2 judges"]
+    assert table.rows == [["b", "9 11111111"], ["c", "4 22222222"], ["a", "5 22222222"], ["d", ""]]
+    table = runs_table(tracking_uri, "digits", "-fid/classifier-22222222", ["name", "fid/classifier-22222222"])
+    assert table.columns == ["name", "fid/classifier-22222222"]
+    assert table.rows[:2] == [["a", "5"], ["c", "4"]]
+    # Of one judge alone there is nothing to tell apart but its name in the header.
+    table = runs_table(tracking_uri, "digits", "name", ["fid/classifier"], limit=1)
+    assert (table.columns, table.rows) == (["fid/classifier-22222222"], [["5"]])
+
+
 def test_a_store_without_runs_is_an_empty_table(tracking_uri: str) -> None:
     table = runs_table(tracking_uri, sort_by="fid/classifier")
     assert (table.columns, table.rows) == (["name", "recipe", "status", "images", "dataset", "age"], [])

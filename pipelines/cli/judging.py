@@ -1,0 +1,164 @@
+"""`gan evaluate`: a run, a checkpoint or a folder of images, judged against a dataset or another folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganlib.errors import UserError
+from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption, open_home, open_tracking
+
+if TYPE_CHECKING:
+    from ganlib.data import Dataset
+    from pipelines.run_folder import Home, RunFolder
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How it is to be judged, as it was typed."""
+
+    against: str | None
+    extractor: str | None
+    workers: int
+    size: int | None
+
+
+def evaluate(
+    what: Annotated[str, typer.Argument(help="A run's name or folder, a checkpoint's folder, or a folder of images.")],
+    against: Annotated[
+        str | None,
+        typer.Option(help="A prepared dataset, or a folder of images; a run's own dataset where none is given."),
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="A checkpoint of the run, by name; else the newest.")] = None,
+    extractor: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose features judge: auto, classifier, instances, random, inception, inception-clean, clip, dinov2."
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, max=4096, help="Ray processes that sample and take features; 0: this one alone.")
+    ] = 0,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=1024, help="Of folders: bring all images to squares of this side.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A JSON file for the metrics.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    tracking: TrackingOption = None,
+) -> None:
+    """Judge samples by their distance to real images. A run's own evaluation is recorded in MLflow."""
+    import json
+
+    from ganlib.files import write_atomically
+    from pipelines.run_folder import find_run
+
+    opened, path = open_home(home), Path(what)
+    asked = Asked(against, extractor, workers, size)
+    in_home = (opened.runs / what / "run.json").is_file() or (path / "run.json").is_file()
+    if not in_home and (path / "progress.json").is_file():
+        metrics = _checkpoint(path, asked, opened)
+    elif not in_home and path.is_dir():
+        metrics = _folder(path, asked, opened)
+    else:
+        metrics = _run(find_run(opened, what), checkpoint, asked, opened, tracking)
+    print_metrics(metrics)
+    if out is not None:
+        said = {"what": what, "against": against, "metrics": metrics}
+        write_atomically(out, json.dumps(said, indent=2) + "\n")
+
+
+def _run(run: RunFolder, checkpoint: str | None, asked: Asked, home: Home, tracking: str | None) -> dict[str, float]:
+    """Recorded where it is against the run's own dataset: only those numbers belong beside each other."""
+    from ganlib.data import Dataset
+    from ganlib.training.checkpoint import newest_checkpoint
+    from pipelines.console import Progress
+    from pipelines.evaluate import evaluate_checkpoint
+    from pipelines.train import sender_of, ship
+
+    if checkpoint is None:
+        newest = newest_checkpoint(run.path)
+        if newest is None:
+            raise UserError(f"run {run.name} has no whole checkpoint yet")
+        checkpoint = newest.name
+    if asked.against is not None:
+        return _checkpoint(run.path / checkpoint, asked, home)
+    uri = open_tracking(home, tracking)
+    dataset = Dataset.open(run.facts().dataset_path)
+    with Progress("evaluate") as progress:
+        metrics = evaluate_checkpoint(run, checkpoint, dataset, progress.update, asked.extractor, asked.workers)
+    ship(sender_of(run, uri), run)
+    return metrics
+
+
+def _checkpoint(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
+    from ganlib.data import Dataset
+    from ganlib.sampling import load_sampler
+    from pipelines.console import Progress
+    from pipelines.evaluate import judge_with
+    from pipelines.prepare import DatasetRequest
+    from pipelines.run_folder import RunFolder
+
+    recipe = load_sampler(folder).recipe
+    run = RunFolder(folder.resolve().parent)
+    if asked.against is not None:
+        dataset = DatasetRequest(recipe.data, home, asked.against).prepare()
+    elif run.exists:
+        dataset = Dataset.open(run.facts().dataset_path)
+    else:
+        raise UserError(f"{folder} is in no run's folder, so nothing says what to judge it by: give --against")
+    if dataset.image_shape != tuple(recipe.image):
+        theirs, ours = ("x".join(map(str, shape)) for shape in (dataset.image_shape, recipe.image))
+        raise UserError(f"the images of {dataset.name} are {theirs}, and the generator of {recipe.name} makes {ours}")
+    extractor = asked.extractor or recipe.evaluate.extractor
+    with Progress("evaluate") as progress:
+        return judge_with(folder, dataset, extractor, asked.workers, progress.update)
+
+
+def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
+    from pipelines.console import Progress
+    from pipelines.evaluate import judge_folder
+    from pipelines.folders import FolderSamples, image_files, shown, sizes_in
+
+    image_files(folder)  # is it one of images at all?
+    if asked.against is None:
+        raise UserError(
+            f"{folder} is a folder of images: name the dataset or folder that they are to be like (--against)"
+        )
+    dataset = _reference(folder, asked.against, asked.size, home)
+    preparation = dataset.manifest.preparation
+    sizes = sizes_in(folder)
+    if set(sizes) != {(preparation.size, preparation.size)}:
+        to = f"{preparation.size}x{preparation.size} (Lanczos, {preparation.fit})"
+        typer.echo(f"{folder}: {shown(sizes)}, brought to {to}")
+    samples = FolderSamples(folder, preparation)
+    with Progress("evaluate") as progress:
+        return judge_folder(samples, dataset, asked.extractor or "auto", asked.workers, progress.update)
+
+
+def _reference(folder: Path, against: str, size: int | None, home: Home) -> Dataset:
+    """The dataset that `against` names, or one made now of all that is there."""
+    from ganlib.recipe import Recipe
+    from pipelines.folders import common_side
+    from pipelines.prepare import ANY_IMAGES, DatasetRequest
+
+    found = DatasetRequest(Recipe.parse_data({"data": ANY_IMAGES}), home, against).find()
+    if found is not None:
+        if size is not None:
+            raise UserError(f"dataset {found.name} has its size; leave out --size")
+        return found
+    if size is None:
+        if not Path(against).is_dir():
+            raise UserError(f"there is no dataset or folder {against}; of another source, say with --size how large")
+        size = common_side([folder, Path(against)])
+    data = Recipe.parse_data({"data": {"size": size, "channels": 3, "test_share": 0}})
+    return DatasetRequest(data, home, against).prepare()
+
+
+def print_metrics(metrics: dict[str, float]) -> None:
+    """A short table; the shares of single modes are left to MLflow."""
+    for name, value in metrics.items():
+        if not name.startswith("mode_share/"):
+            typer.echo(f"{name:36s} {value:10.4g}")

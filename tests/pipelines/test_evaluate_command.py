@@ -1,0 +1,88 @@
+"""`gan evaluate` of folders of images, which no run has made."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
+from ganlib.evaluation.names import meant, metric_value
+from ganlib.evaluation.random_network import RandomExtractor
+from ganlib.networks.base import ImageShape
+
+from .test_cli import gan, refused
+
+
+def write(folder: Path, images: np.ndarray) -> Path:
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def pictures(count: int, size: int, seed: int) -> np.ndarray:
+    """uint8 [count, size, size, 3], the brighter the higher the seed."""
+    return np.random.default_rng(seed).integers(40 * seed, 40 * seed + 100, (count, size, size, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> list[object]:
+    return ["--home", tmp_path / "home"]
+
+
+def test_two_folders_need_no_checkpoint(tmp_path: Path, home: list[object]) -> None:
+    a, b = pictures(30, 24, 0), pictures(40, 24, 1)
+    folders = write(tmp_path / "a" / "deeper", a).parent, write(tmp_path / "b", b)
+    words = ["--against", folders[1], "--extractor", "random", "-o", tmp_path / "said.json"]
+    assert gan("evaluate", folders[0], *words, *home) == 0
+    metrics = json.loads((tmp_path / "said.json").read_text())["metrics"]
+    features = (torch.from_numpy(RandomExtractor(ImageShape(24, 24, 3)).features(images)[0]) for images in (a, b))
+    expected = fid_statistics_to_metric(*map(fid_features_to_statistics, features), verbose=False)[KEY_METRIC_FID]
+    assert metric_value(metrics, "fid/random") == pytest.approx(expected, rel=1e-5)
+    # A folder is at no distance to itself: all of it is the reference, none of it put aside.
+    assert gan("evaluate", folders[1], *words, *home) == 0
+    again = json.loads((tmp_path / "said.json").read_text())["metrics"]
+    assert metric_value(again, "fid/random") == pytest.approx(0, abs=1e-5 * expected)
+    assert not meant("fid_floor/random", again)
+
+
+def test_images_of_other_sizes_are_brought_to_the_datasets_which_is_said(
+    tmp_path: Path, home: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = write(tmp_path / "made", np.repeat(np.repeat(pictures(20, 16, 0), 3, 1), 2, 2))  # 32 wide, 48 high
+    assert gan("prepare", "real", "data.size=16", "--source", write(tmp_path / "real", pictures(30, 20, 0)), *home) == 0
+    capsys.readouterr()
+    assert gan("evaluate", made, "--against", "real", "--extractor", "random", *home) == 0
+    out = capsys.readouterr().out
+    assert f"{made}: 20 of 32x48, brought to 16x16 (Lanczos, crop)" in out
+    assert "fid/random-" in out
+    assert "leave out --size" in refused(capsys, "evaluate", made, "--against", "real", "--size", 20, *home)
+
+
+def test_two_folders_of_different_sizes_ask_for_one(
+    tmp_path: Path, home: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, large = write(tmp_path / "small", pictures(10, 16, 0)), write(tmp_path / "large", pictures(12, 24, 0))
+    said = refused(capsys, "evaluate", small, "--against", large, *home)
+    for part in (f"{small}: 10 of 16x16", f"{large}: 12 of 24x24", "--size N"):
+        assert part in said
+    words = ["--against", large, "--size", 16, "--extractor", "random"]
+    assert gan("evaluate", small, *words, *home) == 0
+    assert f"{small}: " not in capsys.readouterr().out  # nothing was done to them
+
+
+def test_what_cannot_be_judged_is_said(tmp_path: Path, home: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+    made = write(tmp_path / "made", pictures(10, 16, 0))
+    (tmp_path / "empty").mkdir()
+    assert "--against" in refused(capsys, "evaluate", made, *home)
+    assert "has no images" in refused(capsys, "evaluate", tmp_path / "empty", "--against", made, *home)
+    assert "has one image" in refused(
+        capsys, "evaluate", write(tmp_path / "one", pictures(1, 16, 0)), "--against", made, *home
+    )
+    assert "there is no run" in refused(capsys, "evaluate", tmp_path / "nothing", "--against", made, *home)
+    assert "there is no dataset or folder none" in refused(capsys, "evaluate", made, "--against", "none", *home)
+    (made / "000.png").write_bytes(b"broken")
+    assert "000.png cannot be used" in refused(capsys, "evaluate", made, "--against", made, *home)
