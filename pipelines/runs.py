@@ -108,6 +108,7 @@ def _by(client: "MlflowClient", experiments: list[str], key: str, descending: bo
         if there is not None:
             ranked[run.info.run_id] = there
     last = [run for run in runs if run.info.run_id not in ranked]
+    last.sort(key=lambda run: all(_value(run, name) is None for name in names))  # NaN, then nothing
     have = [run for run in runs if run.info.run_id in ranked]
 
     def value(run: "Run") -> tuple[bool, str | float]:
