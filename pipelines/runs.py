@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganlib.errors import UserError
-from pipelines.tracking import IMAGES_TAG, mlflow_client
+from pipelines.tracking import HEALTH_TAG, IMAGES_TAG, mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,9 +53,9 @@ def runs_table(
     """The runs of `experiment` (of all where None), at most `limit`, newest first or by `sort_by`.
 
     A column is a fact of the run (name, recipe, status, images, dataset, age, run), a metric (its latest value), a
-    parameter or a tag; without `columns` they are the facts and every metric `fid/...` or `fid_patch/...`. `sort_by` is
-    any of these, lowest first, or highest first with a "-" before it. Numbers sort as numbers; runs without the value,
-    or with NaN, come last.
+    parameter or a tag; without `columns` they are the facts, every metric `fid/...` or `fid_patch/...`, and the tag
+    `health` where a run has it. `sort_by` is any of these, lowest first, or highest first with a "-" before it. Numbers
+    sort as numbers; runs without the value, or with NaN, come last.
 
     Raises UserError for an experiment, a column or a `sort_by` that there is not, naming the nearest that there are;
     mlflow.MlflowException where MLflow does not answer.
@@ -71,7 +71,8 @@ def runs_table(
         columns = _FACTS[:-1]
     if not columns:
         fids = sorted({name for run in runs for name in run.data.metrics if name.startswith(("fid/", "fid_patch/"))})
-        middle = dict.fromkeys([key, *fids] if key and key not in _FACTS else fids)
+        health = [HEALTH_TAG] if any(HEALTH_TAG in run.data.tags for run in runs) else []
+        middle = dict.fromkeys([*([key] if key and key not in _FACTS else []), *fids, *health])
         columns = ["name", "recipe", "status", "images", *middle, "dataset", "age"]
     return RunsTable(list(columns), [[_cell(run, column) for column in columns] for run in runs])
 
