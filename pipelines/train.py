@@ -39,8 +39,9 @@ MARKS = (1, 5, 10, 20, 40, 60)
 
 CURVES = {
     "losses": ("loss/discriminator", "loss/generator"),
-    "what the discriminator says": ("d_real", "d_fake", "d_fake_before_g", "d_fake_after_g"),
+    "what the discriminator says": ("d_real", "d_heldout", "d_fake", "d_fake_before_g", "d_fake_after_g"),
     "gradient norms": ("gradient/discriminator", "gradient/generator"),
+    "fakes against the data": ("variety", "shift"),
 }
 
 

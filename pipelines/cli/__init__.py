@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import data, health, samples, theory
+from pipelines.cli import data, health, report, samples, theory
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -151,6 +151,7 @@ def evaluate(
 
 app.command("sample")(samples.sample)
 app.command("health")(health.health)
+app.command("report")(report.report)
 
 
 @app.command()
