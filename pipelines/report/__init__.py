@@ -24,9 +24,8 @@ def write_report(runs: Sequence[RunFolder]) -> Path:
     one run twice, too many, a run whose dataset is gone, and a folder that cannot be written.
     """
     if len({run.path for run in runs}) < len(runs) or len(runs) > MOST_RUNS:
-        raise UserError(
-            f"a report is of one to {MOST_RUNS} different runs; these are {', '.join(r.name for r in runs)}"
-        )
+        names = ", ".join(run.name for run in runs)
+        raise UserError(f"a report is of one to {MOST_RUNS} runs, each named once; these are {names}")
     folder = runs[0].path / "report"
     try:
         folder.mkdir(exist_ok=True)

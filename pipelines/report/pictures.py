@@ -1,4 +1,4 @@
-"""The pictures of a report: drawn from a checkpoint, and those that the training has left; as files and as data URIs."""
+"""The pictures of a report: drawn from a checkpoint, or left by the training; as files and as data URIs."""
 
 from __future__ import annotations
 
@@ -63,41 +63,35 @@ def drawn_from(sampler: Sampler, dataset: Dataset, folder: Path) -> list[Picture
 
 
 def _drawn(sampler: Sampler, dataset: Dataset) -> Iterator[tuple[str, str, str, Image.Image]]:
-    recipe, method = sampler.recipe, sampler.method
-    seen = f"{sampler.images_seen:,} images seen"
-    yield "samples", "Samples", f"at {seen}, from the fixed noise", sheet(recipe, dataset, sampler.sample)
+    """(stem of the file, title, what is to be seen, picture) of each."""
+    recipe, method, train = sampler.recipe, sampler.method, dataset.split("train")
+    seen = f"at {sampler.images_seen:,} images seen, from the fixed noise"
+    yield "samples", "Samples", seen, sheet(recipe, dataset, sampler.sample)
     if recipe.data.points:
         return
-    if "label" in recipe.method.needs and dataset.columns.class_names:
-        names = dataset.columns.class_names[:CLASSES]
-        labels = [label for label in range(len(names)) for _ in range(EACH)]
-        images = sampler.sample(len(labels), SEED, labels=labels)
-        says = f"a row a class, {EACH} samples each" + (f"; the first {CLASSES}" if len(names) == CLASSES else "")
-        rows = images.reshape(len(names), EACH, *images.shape[1:])
-        yield "classes", "Class by class", says, table(rows, left=names)
+    classes = dataset.columns.class_names
+    if "label" in recipe.method.needs and classes:
+        shown = classes[:CLASSES]
+        images = sampler.sample(len(shown) * EACH, SEED, labels=np.repeat(np.arange(len(shown)), EACH).tolist())
+        says = f"{EACH} samples of each" + (f", the first {len(shown)} of {len(classes)}" if classes != shown else "")
+        yield "classes", "Class by class", says, table(images.reshape(len(shown), EACH, *images.shape[1:]), left=shown)
     if isinstance(method, NoiseToImage):
-        walks = method.walk(sampler.generator, WALKS, STEPS, SEED).numpy()
-        says = "each row goes from one latent to another" + (", its class kept" if method.conditional else "")
-        yield "interpolations", "Interpolations", says, grid(walks, STEPS + 2)
+        line = method.walk(sampler.generator, WALKS, STEPS, SEED).numpy()
+        says = "each row goes from one latent to the next" + (", its class kept" if method.conditional else "")
+        yield "interpolations", "Interpolations", says, grid(line, STEPS + 2)
     elif recipe.method.interpolates:
-        told = told_of(dataset, recipe.method, WALKS + 1)
-        line = sampler.sample(WALKS + 1, SEED, interpolate=STEPS, **told)
-        rows = np.concatenate([line[i * (STEPS + 1) : (i + 1) * (STEPS + 1) + 1] for i in range(WALKS)])
-        yield (
-            "interpolations",
-            "Interpolations",
-            "each row goes from one held-out record to the next",
-            grid(rows, STEPS + 2),
-        )
+        line = sampler.sample(WALKS + 1, SEED, interpolate=STEPS, **told_of(dataset, recipe.method, WALKS + 1))
+        ends = range(0, WALKS * (STEPS + 1), STEPS + 1)
+        line = np.concatenate([line[first : first + STEPS + 2] for first in ends])
+        says = "each row goes from one held-out record to the next"
+        yield "interpolations", "Interpolations", says, grid(line, STEPS + 2)
     samples = sampler.sample(NEAREST, SEED, **told_of(dataset, recipe.method, NEAREST))
-    train = dataset.split("train")
-    if samples.shape[1:] == train.image_shape:
-        rows, apart = nearest(samples, train)
-        says = (
-            f"each sample, and to its right the training image nearest in pixels, of all {len(train):,}; between them a "
-            f"root mean square of {apart.mean():.3f} (of a range of 1) in the mean, {apart.min():.3f} at the least"
-        )
-        yield "nearest", "Nearest training images", says, side_by_side(samples, train.take(rows))
+    rows, apart = nearest(samples, train)
+    says = (
+        f"each sample, and to its right the training image nearest in pixels, of all {len(train):,}; between the two a "
+        f"root mean square of {apart.mean():.3f} of the range in the mean, {apart.min():.3f} at the least"
+    )
+    yield "nearest", "Nearest training images", says, side_by_side(samples, train.take(rows))
 
 
 def nearest(samples: NDArray[np.uint8], train: Split) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -128,7 +122,7 @@ def frames(folder: Path) -> list[tuple[int, str]]:
 
 
 def embedded_animation(folder: Path) -> str | None:
-    """The training's sample pictures one after the other, as the data URI of an animated WebP; None of fewer than two."""
+    """The training's sample pictures in turn, as the data URI of an animated WebP; None of fewer than two."""
     paths = sorted(folder.glob("samples-*.png"))
     if len(paths) < 2:
         return None
