@@ -1,0 +1,85 @@
+"""Each fault provoked in seconds, by points on a ring or a handful of them, and found by what the trainer says of it."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from ganlib import Dataset, Preparation, Recipe, Trainer, open_source, prepare_dataset
+from ganlib.data.reading import Reading
+from ganlib.errors import UserError
+from ganlib.health import diagnose
+from pipelines.shipped import find_recipe
+
+SMALL = [
+    "train.batch=64", "train.images=76800", "train.tick=2560",
+    "method.generator.widths=[64, 64]", "method.discriminator.widths=[64, 64]",
+]  # fmt: skip
+"""Thirty ticks of forty steps."""
+FREE = "method.penalty={kind: none}"
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return points(tmp_path_factory.mktemp("ring"), 4_000)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Some ninety points to learn from, and enough for a batch of eight held out."""
+    return points(tmp_path_factory.mktemp("few"), 100)
+
+
+@cache
+def points(folder: Path, count: int) -> Dataset:
+    source = open_source("gaussian-ring", Reading(count=count))
+    return prepare_dataset(source, Preparation(size=8, channels=1), folder, "ring")
+
+
+def said(dataset: Dataset, *overrides: str) -> dict[str, str]:
+    """Verdict -> severity, on a run of the recipe `ring`."""
+    recipe: Recipe = find_recipe("ring", [*SMALL, *overrides])
+    metrics: dict[str, list[tuple[int, float]]] = {}
+    try:
+        for tick in Trainer(recipe, dataset, device="cpu").run():
+            for name, value in tick.metrics.items():
+                metrics.setdefault(name, []).append((tick.images_seen, value))
+    except UserError as error:
+        assert "diverged" in str(error)  # noqa: PT017 - the run's last tick says so too
+    return {verdict.name: verdict.severity for verdict in diagnose(metrics, recipe)}
+
+
+def test_rates_apart_let_the_discriminator_win(ring: Dataset) -> None:
+    found = said(ring, FREE, "optim.discriminator.lr=1e-2", "optim.generator.lr=1e-6")
+    assert "discriminator-winning" in found
+
+
+def test_the_saturating_form_loses_its_gradient(ring: Dataset) -> None:
+    found = said(ring, FREE, "method.objective=minimax", "optim.discriminator.lr=1e-2", "optim.generator.lr=1e-6")
+    assert found["vanishing-gradients"] == "severe"
+
+
+def test_a_critic_that_nothing_bounds_diverges(ring: Dataset) -> None:
+    assert said(ring, FREE, "method.objective=wasserstein", "optim.*.lr=2e-2")["diverged"] == "severe"
+
+
+def test_rates_a_hundred_times_too_high_end_in_no_number_or_far_away(ring: Dataset) -> None:
+    assert said(ring, FREE, "optim.*={kind: sgd, lr: 10}")["diverged"] == "severe"
+
+
+def test_a_slow_discriminator_without_a_penalty_lets_modes_go(ring: Dataset) -> None:
+    found = said(ring, FREE, "optim.discriminator.lr=1e-4", "optim.*.betas=[0.5, 0.999]")
+    assert found["mode-collapse"] == "severe"
+
+
+def test_a_handful_of_points_is_learned_by_heart(few: Dataset) -> None:
+    found = said(few, FREE, "train.batch=8", "train.images=19200", "train.tick=640", "optim.discriminator.lr=4e-3")
+    assert "overfitted-discriminator" in found
+
+
+def test_momentum_without_a_penalty_swings(ring: Dataset) -> None:
+    assert "oscillation" in said(ring, FREE, "optim.*.lr=5e-3", "optim.*.betas=[0.9, 0.999]")
+
+
+def test_the_recipe_as_it_is_has_nothing_wrong(ring: Dataset) -> None:
+    assert said(ring).keys() <= {"equilibrium"}
