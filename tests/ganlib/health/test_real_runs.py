@@ -1,4 +1,4 @@
-"""Each fault provoked in seconds, by points on a ring or a handful of them, and found by what the trainer says of it."""
+"""Each fault provoked in seconds, on points of a ring or a handful of them, and found by what the trainer says."""
 
 from functools import cache
 from pathlib import Path
