@@ -45,7 +45,7 @@ def _winning(history: History) -> list[Verdict]:
         recent >= WON,
         "discriminator-winning",
         "severe" if middle >= BEATEN else "mild",
-        f"the discriminator tells {100 * middle:.1f} % of real and fake apart, and the generator gains nothing on it",
+        f"the discriminator tells {100 * middle:.1f} % of real and fake apart",
         {"certainty": middle, "d_real": _last(history, "d_real"), "d_fake": _last(history, "d_fake")},
         chain(weaker_discriminator(history.recipe), penalised(history.recipe), unsaturated(history.recipe)),
         "slow the discriminator, bound its slope, or give the generator more steps (train.steps.generator)",
@@ -106,7 +106,8 @@ def _alike(history: History) -> np.ndarray:
     spread, shift = history.ticks("variety"), history.ticks("shift")
     if spread is None or shift is None:
         return np.ones(len(history.images[history.recent]), bool)
-    alike: np.ndarray = (np.abs(np.log(spread[history.recent])) <= np.log(1.25)) & (shift[history.recent] <= 0.3)
+    spread, shift = spread[history.recent], shift[history.recent]
+    alike: np.ndarray = (spread >= 0.8) & (spread <= 1.25) & (shift <= 0.3)
     return alike
 
 

@@ -90,7 +90,7 @@ def _swings(history: History) -> list[Verdict]:
     recipe = history.recipe
     return by_ticks(
         history,
-        # A swing's middle is crossed at speed: of a sine two thirds of the time are spent past half its deviation.
+        # A swing's middle is crossed at speed: a sine is 77 percent of the time past half its deviation.
         np.abs(about) >= bound / 2,
         "oscillation",
         "severe" if size >= 3 * bound else "mild",

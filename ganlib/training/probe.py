@@ -40,7 +40,7 @@ class Probe:
         test, train = dataset.split("test"), recipe.train
         unpaired = recipe.method.pairing == "unpaired"
         counts = dataset.manifest.domain_counts
-        fewest = min(counts["test"]) if unpaired and counts is not None else len(test)
+        fewest = min(counts.get("test", [0])) if unpaired and counts is not None else len(test)
         self._held_out: Batches | UnpairedBatches | None = None
         if fewest >= train.batch:
             opened = open_unpaired if unpaired else open_batches
