@@ -40,14 +40,13 @@ class _Scale:
         """Round values, some four, from end to end."""
         if self.logarithmic:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            step = max((last - first) // 4 + 1, 1)
-            decades = [10.0**power for power in range(first, last + 1, step)]
+            decades = [10.0**power for power in range(first, last + 1, max((last - first) // 4 + 1, 1))]
             if len(decades) > 1:
                 return decades
             return [self.low, math.sqrt(self.low * self.high), self.high]
         step = nice((self.high - self.low) / 4)
-        first = math.ceil(self.low / step - 1e-9)
-        return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        numbers = range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
+        return [number * step for number in numbers]
 
     def _of(self, value: float) -> float:
         return math.log10(value) if self.logarithmic else value

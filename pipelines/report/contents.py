@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +102,12 @@ def panels(every: Sequence[RunContents]) -> Iterator[tuple[str, dict[str, Points
             lines = {name: one.metrics[name] for name in names if one.metrics.get(name)}
             if lines:
                 yield title, lines
-        for family, title in (("fid", "Frechet distance"), ("modes", "modes")):
-            lines = {name: points for name, points in one.evaluated.items() if name.split("/")[0] == family}
-            if lines:
-                yield title, lines
+        distances = {name: points for name, points in one.evaluated.items() if name.startswith("fid/")}
+        covered = {name: points for name, points in one.evaluated.items() if name == "modes/covered"}
+        yield from ((title, lines) for title, lines in (("Frechet distance", distances), ("modes", covered)) if lines)
         return
-    names = dict.fromkeys(name for one in every for name in one.evaluated if name.startswith("fid/"))
-    for name in [*names, *(name for names in CURVES.values() for name in names)]:
+    judged = [name for one in every for name in one.evaluated if name.startswith("fid/")]
+    for name in dict.fromkeys([*judged, *chain.from_iterable(CURVES.values())]):
         lines = {one.name: one.metrics[name] for one in every if one.metrics.get(name)}
         if lines:
             yield name, lines

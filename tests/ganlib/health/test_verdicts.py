@@ -115,8 +115,9 @@ def test_a_swing_of_the_certainty_is_oscillation_and_a_trend_is_none() -> None:
     wave = [0.1 * math.sin(2 * math.pi * i / 5) for i in range(TICKS)]
     found = diagnosed(d_real=[0.7 + w for w in wave], d_fake=[0.3 - w for w in wave], d_heldout=[0.7 + w for w in wave])
     assert found.keys() == {"oscillation"}
-    # A sine of amplitude a has the standard deviation a / sqrt 2; ten ticks are two whole waves.
-    assert found["oscillation"].evidence["swing"] == pytest.approx(0.1 / math.sqrt(2), rel=0.05)
+    # Ten ticks are two waves: of a^2 / 2, the variance of a sine, its trend over k waves takes 3 a^2 / (pi k)^2.
+    expected = 0.1 * math.sqrt(1 / 2 - 3 / (2 * math.pi) ** 2)
+    assert found["oscillation"].evidence["swing"] == pytest.approx(expected, rel=0.05)
     assert found["oscillation"].severity == "mild"
     slope = [0.9 - 0.01 * i for i in range(TICKS)]
     assert diagnosed(d_real=slope, d_fake=[1 - s for s in slope], d_heldout=slope).keys() <= {"equilibrium"}
