@@ -28,6 +28,10 @@ of images, whose chance is below 0.01."""
 CRITIC_SWING = 0.5
 """The same of a critic's gap, as a share of the gap's median."""
 
+ROAMING = 0.3
+"""The same of `shift`: the fakes' mean goes to and fro by a third of the data's spread, from mode to mode. What chance
+makes of it in batches of 64 is half of that."""
+
 MOVED = 0.3
 """Total variation between the mode shares of successive evaluations from which the generator leaves modes for others;
 of thousands of samples each chance makes some hundredths."""
@@ -74,20 +78,26 @@ def _diverged(history: History) -> list[Verdict]:
 
 
 def _swings(history: History) -> list[Verdict]:
-    """D's certainty goes up and down by more than chance and trend make it."""
+    """D's certainty, or where the fakes lie, goes up and down by more than chance and trend make it."""
     if not history.judged:
         return []
     if history.certainty is not None:
-        values, bound, what = history.certainty[history.recent], SWING, "the discriminator's certainty"
+        found = _swing(history, history.certainty, SWING, "the discriminator's certainty")
     else:
-        values = history.gap[history.recent]
-        values = values / max(abs(median(values)), np.finfo(float).tiny)
-        bound, what = CRITIC_SWING, "the critic's gap"
-    about = _detrended(values)
+        scale = max(abs(median(history.gap[history.recent])), np.finfo(float).tiny)
+        found = _swing(history, history.gap / scale, CRITIC_SWING, "the critic's gap")
+    shift = history.ticks("shift")
+    if found or shift is None:
+        return found
+    return _swing(history, shift, ROAMING, "the distance of the fakes' mean from the data's, in spreads of the data,")
+
+
+def _swing(history: History, values: NDArray[np.float64], bound: float, what: str) -> list[Verdict]:
+    recent, recipe = values[history.recent], history.recipe
+    about = _detrended(recent)
     size = float(np.sqrt(np.mean(np.square(about))))
     if not size >= bound:
         return []
-    recipe = history.recipe
     return by_ticks(
         history,
         # A swing's middle is crossed at speed: a sine is 77 percent of the time past half its deviation.
@@ -95,7 +105,7 @@ def _swings(history: History) -> list[Verdict]:
         "oscillation",
         "severe" if size >= 3 * bound else "mild",
         f"{what} swings by {size:.2f} about its trend instead of settling",
-        {"swing": size, "lowest": float(np.nanmin(values)), "highest": float(np.nanmax(values))},
+        {"swing": size, "lowest": float(np.nanmin(recent)), "highest": float(np.nanmax(recent))},
         chain(slower(recipe, 0.5), penalised(recipe), augmented(recipe)),
         "lower both rates, bound the discriminator's slope; more data, or augmentation",
     )

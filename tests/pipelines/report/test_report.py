@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ganlib import Dataset, Recipe, Trainer
@@ -43,6 +44,9 @@ def made(home: Path, dataset: Dataset, name: str, *overrides: str) -> RunFolder:
             ticks = {"d_real": 0.7, "d_fake": 0.3, "variety": 0.2, "shift": 0.1, "loss/generator": 1 / tick}
             journal.metrics(tick * 100, {**ticks, "seconds": float(tick)})
             trainer.progress.images = tick * 100
+            assert trainer.average is not None
+            with torch.no_grad():  # the picture is another each time
+                next(iter(trainer.average.parameters())).add_(0.5)
             if tick % 4 == 0:
                 draw_samples(trainer, run, journal)
         trainer.snapshot().write(run.path / checkpoint_name(1_200))
