@@ -28,9 +28,9 @@ of images, whose chance is below 0.01."""
 CRITIC_SWING = 0.5
 """The same of a critic's gap, as a share of the gap's median."""
 
-ROAMING = 0.3
-"""The same of `shift`: the fakes' mean goes to and fro by a third of the data's spread, from mode to mode. What chance
-makes of it in batches of 64 is half of that."""
+ROAMING = 0.25
+"""The same of `shift`: the fakes' mean goes to and fro by a quarter of the data's spread, from mode to mode. Or by three
+halves of what chance makes of it in a batch of n, sqrt(2 / n), where that is more."""
 
 MOVED = 0.3
 """Total variation between the mode shares of successive evaluations from which the generator leaves modes for others;
@@ -89,7 +89,8 @@ def _swings(history: History) -> list[Verdict]:
     shift = history.ticks("shift")
     if found or shift is None:
         return found
-    return _swing(history, shift, ROAMING, "the distance of the fakes' mean from the data's, in spreads of the data,")
+    bound = max(ROAMING, 1.5 * math.sqrt(2 / history.recipe.train.batch))
+    return _swing(history, shift, bound, "the distance of the fakes' mean from the data's, in spreads of the data,")
 
 
 def _swing(history: History, values: NDArray[np.float64], bound: float, what: str) -> list[Verdict]:
