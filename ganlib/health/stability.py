@@ -29,8 +29,8 @@ CRITIC_SWING = 0.5
 """The same of a critic's gap, as a share of the gap's median."""
 
 ROAMING = 0.25
-"""The same of `shift`: the fakes' mean goes to and fro by a quarter of the data's spread, from mode to mode. Or by three
-halves of what chance makes of it in a batch of n, sqrt(2 / n), where that is more."""
+"""The same of `shift`: the fakes' mean goes to and fro by a quarter of the data's spread, from mode to mode; or by 3/2
+of what chance makes of it in a batch of n, sqrt(2 / n), where that is more."""
 
 MOVED = 0.3
 """Total variation between the mode shares of successive evaluations from which the generator leaves modes for others;
