@@ -82,6 +82,7 @@ class TrainConfig(Config):
     """How long and in what steps. Lengths are in images that the discriminator has seen; `batch` is global.
 
     Samples are drawn every `sample_every` images, and after each of `sample_epochs`, at the tick that reaches them.
+    `stop_when_unhealthy`: end where, as any of these is due, the run's health has a severe verdict that is certain.
     """
 
     batch: int = Field(ge=1, le=65536)
@@ -97,6 +98,7 @@ class TrainConfig(Config):
     checkpoint_every: int = Field(200_000, ge=1)
     evaluate_every: int = Field(200_000, ge=1)
     keep_checkpoints: int = Field(3, ge=1)
+    stop_when_unhealthy: bool = False
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:

@@ -24,6 +24,7 @@ from ganlib.files import write_atomically
 from ganlib.methods.base import MethodConfig
 from ganlib.sampling import Sampler, load_sampler
 from pipelines.folders import FolderSamples
+from pipelines.health import health_tags, verdicts_of
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
 
@@ -56,6 +57,7 @@ def evaluate_checkpoint(
         write_atomically(file, json.dumps(metrics, indent=2))
     with Journal(run.path, "evaluate") as journal:
         journal.metrics(sampler.images_seen, metrics, checkpoint=checkpoint)
+        journal.tags(health_tags(verdicts_of(run)))
     return metrics
 
 

@@ -1,8 +1,8 @@
 """The record of a run: JSON lines in the run folder, which need no server and outlast every kill.
 
 A run folder holds `journal/<writer>.jsonl`, each file appended to by one process at a time: "train" by rank 0 of the
-training, "evaluate" by the evaluation beside it, "driver" by the process that started them. MLflow receives a replica
-of these files (`pipelines.sender`); curves are drawn from them (`read_metrics`).
+training, "evaluate" by the evaluation beside it, "driver" by the process that started them, "report" by `gan report`.
+MLflow receives a replica of these files (`pipelines.sender`); curves are drawn from them (`read_metrics`).
 
 A record is one line `{"kind": ..., "time": <milliseconds since the epoch>, ...}`, written by one `write`, so that a
 killed process leaves at most one torn line, at the end. Readers leave a torn line alone; the next writer cuts it off.
@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 
 from ganlib.errors import UserError
 
-Writer = Literal["train", "evaluate", "driver"]
+Writer = Literal["train", "evaluate", "driver", "report"]
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 # What MLflow takes as the name of a metric, and of an image. Refused here, where the traceback names the caller.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ganlib.errors import UserError
 from ganlib.evaluation.names import judge_of, meant
-from pipelines.tracking import IMAGES_TAG, mlflow_client
+from pipelines.tracking import HEALTH_TAG, IMAGES_TAG, mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,9 +54,9 @@ def runs_table(
     """The runs of `experiment` (of all where None), at most `limit`, newest first or by `sort_by`.
 
     A column is a fact of the run (name, recipe, status, images, dataset, age, run), a metric (its latest value), a
-    parameter or a tag; without `columns` they are the facts and every metric `fid/...` or `fid_patch/...`. `sort_by` is
-    any of these, lowest first, or highest first with a "-" before it. Numbers sort as numbers; runs without the value,
-    or with NaN, come last.
+    parameter or a tag; without `columns` they are the facts, every metric `fid/...` or `fid_patch/...`, and the tag
+    `health` where a run has it. `sort_by` is any of these, lowest first, or highest first with a "-" before it. Numbers
+    sort as numbers; runs without the value, or with NaN, come last.
 
     `fid/classifier` is a metric whatever its judge. Where the runs have but one of these, the column is headed by its
     whole name, `fid/classifier-1a2b3c4d`. Where they have several, as runs on different datasets do, each run has its
@@ -74,7 +74,8 @@ def runs_table(
     known = _names(runs)
     if not columns:
         fids = sorted({name for run in runs for name in run.data.metrics if name.startswith(("fid/", "fid_patch/"))})
-        middle = dict.fromkeys([*meant(key, known), *fids] if key and key not in _FACTS else fids)
+        health = [HEALTH_TAG] if any(HEALTH_TAG in run.data.tags for run in runs) else []
+        middle = dict.fromkeys([*(meant(key, known) if key and key not in _FACTS else []), *fids, *health])
         columns = ["name", "recipe", "status", "images", *middle, "dataset", "age"]
     named = {column: _require(column, known) for column in columns}
     heads = [names[0] if len(names) == 1 else f"{column}, {len(names)} judges" for column, names in named.items()]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 RUN_TAG = "gan.run"
 # The tag that says how many images the run has seen.
 IMAGES_TAG = "gan.images"
+# The tag that says in a few words how healthy the run is.
+HEALTH_TAG = "health"
 
 # How this product uses MLflow, unless the environment says otherwise. mlflow reads some of it while it is imported,
 # and so does every process that this one starts.

@@ -18,6 +18,7 @@ from ganlib.pictures import animate, curves, sheet
 from ganlib.recipe import Recipe
 from pipelines.cluster import connect
 from pipelines.console import Progress
+from pipelines.health import health_tags, verdicts_of
 from pipelines.journal import Journal, Status, journal_folder, read_entries, read_metrics
 from pipelines.run_folder import Home, RunFacts, RunFolder
 from pipelines.sender import Sender
@@ -38,8 +39,9 @@ MARKS = (1, 5, 10, 20, 40, 60)
 
 CURVES = {
     "losses": ("loss/discriminator", "loss/generator"),
-    "what the discriminator says": ("d_real", "d_fake", "d_fake_before_g", "d_fake_after_g"),
+    "what the discriminator says": ("d_real", "d_heldout", "d_fake", "d_fake_before_g", "d_fake_after_g"),
     "gradient norms": ("gradient/discriminator", "gradient/generator"),
+    "fakes against the data": ("variety", "shift"),
 }
 
 
@@ -85,6 +87,7 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
             status = "KILLED"
             raise
         finally:
+            journal.tags(health_tags(verdicts_of(run)))
             journal.finish(status)
             ship(sender, run)
     return sender.run_id or ""

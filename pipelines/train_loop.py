@@ -24,11 +24,13 @@ from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
 from ganlib.pictures import png
+from ganlib.recipe import Recipe
 from ganlib.sheets import sheet
 from ganlib.training.checkpoint import Snapshot, checkpoint_name, newest_checkpoint
 from ganlib.training.trainer import Tick, Trainer
 from ganlib.training.world import World
 from pipelines.evaluate import evaluate_beside
+from pipelines.health import health_tags, reason_to_stop, verdicts_of
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
 
@@ -187,14 +189,23 @@ def train_loop(config: dict[str, Any]) -> None:
                 draw_samples(trainer, run, journal)
             elif journal is not None:  # written, perhaps, by a process that died before it could say so
                 journal.checkpoint(trainer.progress.images, Path(resume).name)
+            stop: str | None = None
             for tick in trainer.run():
                 if journal is not None:
                     record(tick, trainer, run, journal)
-                if tick.due & {"checkpoint", "evaluation"}:
+                if tick.due:
+                    stop = look_after(run, recipe, journal) if journal is not None else None
+                    if recipe.train.stop_when_unhealthy:
+                        stop = broadcast_from_rank_zero(stop)
+                if tick.due & {"checkpoint", "evaluation"} or stop:
                     name = checkpoint_name(tick.images_seen)
                     snapshot = trainer.snapshot() if first else None
                     writer.write(name, snapshot, "evaluation" in tick.due, tick.metrics)
+                if stop:
+                    break
             writer.close()
+            if stop:
+                raise UserError(stop)
     except UserError as error:
         if first:
             write_atomically(run.path / "error.txt", str(error))
@@ -206,6 +217,13 @@ def record(tick: Tick, trainer: Trainer, run: RunFolder, journal: Journal) -> No
     journal.metrics(tick.images_seen, {**tick.metrics, **facts})
     if "samples" in tick.due:
         draw_samples(trainer, run, journal)
+
+
+def look_after(run: RunFolder, recipe: Recipe, journal: Journal) -> str | None:
+    """The run's health, into the journal. Why it is to stop here, where its recipe lets it be stopped."""
+    verdicts = verdicts_of(run)
+    journal.tags(health_tags(verdicts))
+    return reason_to_stop(run, verdicts) if recipe.train.stop_when_unhealthy else None
 
 
 def draw_samples(trainer: Trainer, run: RunFolder, journal: Journal) -> None:

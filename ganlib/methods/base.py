@@ -98,6 +98,10 @@ class Method(nn.Module):
         """Fake images, float [n, C, H, W] in [-1, 1], with the generator's graph."""
         raise NotImplementedError
 
+    def real(self, batch: Batch) -> Tensor:
+        """What the fakes are to look like: float [n, C, H, W]."""
+        return batch.images
+
     def discriminator_loss(self, batch: Batch, fakes: Tensor, step: int) -> Loss:
         """Loss of the discriminator side on detached `fakes`. `step` counts its steps, for lazy penalties.
 

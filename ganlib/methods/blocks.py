@@ -32,6 +32,17 @@ def between(codes: Tensor, steps: int) -> Tensor:
     return torch.cat([line.flatten(0, 1), codes[-1:]])
 
 
+def great_circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """(sin((1 - t) w) a + sin(t w) b) / sin w, w the angle between a and b: [n, d] twice and t [n, 1] -> [n, d].
+
+    Shoemake 1985. Where both have one direction it is the straight line.
+    """
+    angle = torch.acos(torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1))[:, None]
+    sine = angle.sin()
+    arc = (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / sine
+    return torch.where(sine > 1e-6, arc, torch.lerp(a, b, t))
+
+
 def in_blocks(function: Callable[..., Tensor], *rows: Tensor, size: int = SAMPLE_BLOCK) -> Tensor:
     """`function` of whole blocks of `size` rows of each tensor, [n, ...] -> [n, ...].
 

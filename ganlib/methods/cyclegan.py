@@ -97,6 +97,10 @@ class CycleGAN(Method):
         a, b = _sides(batch)
         return torch.stack([self.generator.first(b), self.generator.second(a)], 1)
 
+    def real(self, batch: Batch) -> Tensor:
+        """float [n, 2, C, H, W], as the fakes."""
+        return torch.stack(_sides(batch), 1)
+
     def discriminator_loss(self, batch: Batch, fakes: Tensor, step: int) -> Loss:
         losses = []
         for game, pool, judge, real, fake in zip(

@@ -209,10 +209,6 @@ class GameMethod(Method):
         """What D is told of each image beside the image."""
         return ()
 
-    def real(self, batch: Batch) -> Tensor:
-        """What the fakes are to look like: float [n, C, H, W]."""
-        return batch.images
-
     def wrongly_given(self, batch: Batch) -> Given | None:
         """The same for what is not so of the image, where D is to tell it; None where it is not."""
         return None

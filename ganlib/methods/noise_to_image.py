@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ganlib.data.batches import Batch, quantise
 from ganlib.draws import Draws
 from ganlib.methods.base import DataShape, SampleRequest
-from ganlib.methods.blocks import SAMPLE_BLOCK, latents_of
+from ganlib.methods.blocks import SAMPLE_BLOCK, great_circle, in_blocks, latents_of
 from ganlib.methods.game import GameConfig, GameMethod, Given
 from ganlib.networks import AnyDiscriminator, AnyGenerator
 from ganlib.networks.base import Config, DiscriminatorConfig, GeneratorConfig
@@ -136,6 +136,25 @@ class NoiseToImage(GameMethod):
             images.append((made.float().permute(0, 2, 3, 1) if self.points else quantise(made))[rows].cpu())
         generator.train(training)
         return torch.cat(images)
+
+    @torch.no_grad()
+    def walk(self, generator: nn.Module, rows: int, steps: int, seed: int = 0) -> Tensor:
+        """uint8 [rows * (steps + 2), H, W, C] on the CPU: each row from one latent to the next of `seed`'s, both shown.
+
+        `steps` images lie evenly between the two: on a great circle where latents are normal, whose length a straight
+        line would leave (White 2016, arXiv 1609.04468), else on the line. Row i is of class i, if there are classes.
+        """
+        training = generator.training
+        generator.eval()
+        device = next(generator.parameters()).device
+        ends = latents_of(seed, 0, rows + 1, self.latent.dim, self.latent.distribution)
+        t = torch.linspace(0, 1, steps + 2).repeat(rows)[:, None]
+        a, b = (end.repeat_interleave(steps + 2, 0) for end in (ends[:-1], ends[1:]))
+        z = great_circle(a, b, t) if self.latent.distribution == "normal" else torch.lerp(a, b, t)
+        told = (torch.arange(rows).repeat_interleave(steps + 2) % self.classes,) if self.conditional else ()
+        images = in_blocks(lambda *block: quantise(generator(*block)), z.to(device), *(x.to(device) for x in told))
+        generator.train(training)
+        return images.cpu()
 
     def _labels(self, request: SampleRequest) -> Callable[[int], Tensor] | None:
         """What gives the classes of a block by its first index: in turn where the request names none.

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ganlib.data.batches import Batch, Batches, choose_loading, open_batches
+from ganlib.data.batches import Batches, choose_loading, open_batches
 from ganlib.data.dataset import Dataset, Split
 from ganlib.data.unpaired import UnpairedBatches, epoch_images, open_unpaired
 from ganlib.draws import Draws, stream_seed
@@ -33,6 +33,7 @@ from ganlib.training.checkpoint import Progress, Snapshot, State, read_checkpoin
 from ganlib.training.fit import require_fit
 from ganlib.training.meter import Meter
 from ganlib.training.optimizers import update_average
+from ganlib.training.probe import Probe
 from ganlib.training.side import Side
 from ganlib.training.world import World
 
@@ -85,6 +86,7 @@ class Trainer:
             split, train.batch, train.seed, rows, self.device, self.progress.loading, recipe.data.augment
         )
         self.draws = Draws(train.seed, train.batch, rows, self.device)
+        self.probe = Probe(recipe, dataset, rows, self.device, self.world)
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(train.seed, "init"))
@@ -104,7 +106,10 @@ class Trainer:
             self.method.discriminator.compile()
 
     def run(self) -> Iterator[Tick]:
-        """Trains to the recipe's length, handing out a tick every `train.tick` images and at the end."""
+        """Trains to the recipe's length, handing out a tick every `train.tick` images and at the end.
+
+        Of a run that diverges the last tick, for which nothing is due, has what is not a number; then it raises.
+        """
         train, meter = self.recipe.train, Meter(self.world, self.device)
         while self.progress.images < self.images_total:
             start, before = time.perf_counter(), self.progress.images
@@ -115,8 +120,10 @@ class Trainer:
             seconds = time.perf_counter() - start
             self.progress.seconds += seconds
             seen, final = self.progress.images, self.progress.images >= self.images_total
+            rate = (seen - before) / seconds
             bad = [name for name, value in metrics.items() if not math.isfinite(value)]
             if bad:
+                yield Tick(seen, self.images_total, metrics, rate, self.progress.seconds)  # for the record
                 raise UserError(
                     f"training diverged between {before} and {seen} images: {bad[0]} is {metrics[bad[0]]}; "
                     "lower the learning rates (optim.*.lr), or use train.precision=fp32"
@@ -129,7 +136,6 @@ class Trainer:
             due = {name for name, n in every.items() if final or before // n < seen // n}
             if any(before < epochs * self.batches.count <= seen for epochs in train.sample_epochs):
                 due.add("samples")
-            rate = (seen - before) / seconds
             yield Tick(seen, self.images_total, metrics, rate, self.progress.seconds, frozenset(due), final)
 
     def sample(self, count: int, seed: int = 0, **told: Any) -> Tensor:
@@ -215,8 +221,12 @@ class Trainer:
                 self.recipe.optim.ema_half_life,
             )
         if last:
-            after = self._judge_again(batch, latents)
-            meter.add({"d_fake_before_g": loss.parts["d_fake"], "d_fake_after_g": after}, self.share)
+            assert latents is not None
+            meter.add({"d_fake_before_g": loss.parts["d_fake"]}, self.share)
+            with self._autocast():
+                looked = self.probe.look(self.method, batch, latents, self.progress.images // self.recipe.train.tick)
+            for name, (value, weight) in looked.items():
+                meter.add({name: value}, weight)
         self.progress.rounds += 1
 
     def _leave_out(self, meter: Meter, side: str, its: Tensor, other: Tensor, margin: float) -> bool:
@@ -230,21 +240,6 @@ class Trainer:
     def _mean(self, value: Tensor) -> float:
         """The mean over the global batch of what is this worker's mean. Waits for the device."""
         return self.world.sum(value.float() * self.share).item()
-
-    @torch.no_grad()
-    def _judge_again(self, batch: Batch, latents: Tensor | None) -> Tensor:
-        """D(G(z)) on the round's last latents once more, after the generator's step. It leaves no trace.
-
-        What forwards change (running statistics, the vectors of spectral norm) is put back, so that how often a run is
-        looked at does not change what it learns.
-        """
-        assert latents is not None
-        kept = [buffer.clone() for buffer in self.method.buffers()]
-        with self._autocast():
-            judged = self.method.generator_loss(batch, self.method.generate(batch, latents)).parts["d_fake"]
-        for buffer, old in zip(self.method.buffers(), kept, strict=True):
-            buffer.copy_(old)
-        return judged
 
     def _done(self) -> float:
         return self.progress.images / self.images_total

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import data, judging, samples, theory
+from pipelines.cli import data, health, judging, report, samples, theory
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -61,6 +61,12 @@ def train(
         bool, typer.Option("--resume", help="Go on with the newest run of this recipe on this data.")
     ] = False,
     run: Annotated[str | None, typer.Option("--run", help="Go on with this run (its name or folder).")] = None,
+    like: Annotated[
+        str | None, typer.Option("--from", help="A new run with this run's recipe and data, and what overrides say.")
+    ] = None,
+    apply_advice: Annotated[
+        bool, typer.Option("--apply-advice", help="With --from: and with what `gan health` advises.")
+    ] = False,
     add_epochs: Annotated[
         float, typer.Option("--add-epochs", min=0, help="With --resume or --run: so many epochs more than it had.")
     ] = 0,
@@ -76,7 +82,11 @@ def train(
     from pipelines.train import create_run
     from pipelines.train import train as stage
 
-    if run is None and recipe is None:
+    if apply_advice and like is None:
+        raise UserError("--apply-advice changes the recipe of a run; name it with --from")
+    if like is not None and (run or resume or source or kind):
+        raise UserError("--from takes recipe and data from a run; leave out --run, --resume, --source and --kind")
+    if run is None and recipe is None and like is None:
         raise UserError("name a recipe (`gan recipes` lists them), or a run to go on with (--run)")
     if run is not None and recipe is not None and "=" in recipe:
         raise UserError(f"run {run} keeps its recipe; leave out {recipe}, or start a new run")
@@ -86,6 +96,9 @@ def train(
     uri = open_tracking(opened, tracking)
     if run is not None:
         folder = find_run(opened, run)
+    elif like is not None:
+        changes = [*([] if recipe is None else [recipe]), *(overrides or [])]
+        folder, recipe = health.begun_like(opened, find_run(opened, like), changes, apply_advice), None
     else:
         assert recipe is not None
         found = find_recipe(recipe, overrides_of(overrides, kind))
@@ -108,6 +121,8 @@ def train(
 
 app.command("evaluate")(judging.evaluate)
 app.command("sample")(samples.sample)
+app.command("health")(health.health)
+app.command("report")(report.report)
 
 
 @app.command()

@@ -1,0 +1,75 @@
+"""Whether training data is learned by heart: by the discriminator, and by the generator after it."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import numpy as np
+
+from ganlib.health.history import History, median
+from ganlib.health.remedies import augmented, penalised_more, scaled
+from ganlib.health.rule import by_evaluations, by_ticks
+from ganlib.health.verdict import Verdict
+
+OVERFITTED, BY_HEART = 0.3, 0.7
+"""The validation ratio r_v = (E[D(x)] - E[D(held out)]) / (E[D(x)] - E[D(G(z))]) of Karras et al. 2020 (arXiv
+2006.06676, eq. 1): 0 where held-out images are as real to D as training images, 1 where they are as false as fakes.
+From the first on D overfits, from the second on it knows little but its training images."""
+
+TELLS = 0.1
+"""Certainty above 1/2 below which the ratio is one of two differences that chance makes."""
+
+MEMORISED, COPIES = 0.1, 0.5
+"""The share of samples that lie nearer to a training image than all but the nearest percent of held-out images do: ten
+times that percent, and half of all."""
+
+
+def fitting(history: History) -> list[Verdict]:
+    """`overfitted-discriminator` and `memorisation`."""
+    return [*_overfitted(history), *_memorised(history)]
+
+
+def _overfitted(history: History) -> list[Verdict]:
+    held_out, real = history.ticks("d_heldout"), history.ticks("d_real")
+    if not history.judged or held_out is None or real is None:
+        return []
+    recent = history.recent
+    gap = history.gap[recent]
+    if history.certainty is not None:
+        tells = history.certainty[recent] - 0.5 >= TELLS
+    else:
+        tells = gap >= TELLS * np.nanmax(history.gap)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(tells, (real - held_out)[recent] / gap, np.nan)
+    middle, recipe = median(ratio), history.recipe
+    return by_ticks(
+        history,
+        np.nan_to_num(ratio, nan=0.0) >= OVERFITTED,
+        "overfitted-discriminator",
+        "severe" if middle >= BY_HEART else "mild",
+        f"held-out images are {100 * middle:.0f} % of the way from real to fake in the discriminator's eyes",
+        {
+            "r_v": middle,
+            "d_real": median(real[recent]),
+            "d_heldout": median(held_out[recent]),
+            "d_fake": median(real[recent] - gap),
+        },
+        chain(augmented(recipe), penalised_more(recipe), scaled(recipe, "discriminator", 0.5)),
+        "more data; or augmentation, a stronger penalty, a smaller discriminator",
+    )
+
+
+def _memorised(history: History) -> list[Verdict]:
+    for metric, points in history.evaluations("memorised").items():
+        value, recipe = points[-1][1], history.recipe
+        return by_evaluations(
+            history,
+            [(images, share >= MEMORISED) for images, share in points],
+            "memorisation",
+            "severe" if value >= COPIES else "mild",
+            f"{100 * value:.0f} % of the samples are nearer to a training image than real images are to each other",
+            {metric: value},
+            chain(augmented(recipe), penalised_more(recipe), scaled(recipe, "discriminator", 0.5)),
+            "more data; or augmentation, a stronger penalty, a shorter run",
+        )
+    return []

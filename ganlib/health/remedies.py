@@ -1,0 +1,137 @@
+"""What to change in a recipe against a symptom, as overrides of it: those that SYSTEMS.md's section D names, and ours.
+
+Each remedy is a function of the recipe that suggests overrides; of these are kept those that validate and change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ganlib.errors import UserError
+from ganlib.health.verdict import Verdict
+from ganlib.penalties import ClipConfig, LineConfig, NoPenalty
+from ganlib.recipe import Recipe
+
+WIDEST = 4096
+"""Units of a layer past which a generator is not made wider by advice."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A field that advice changes, and on account of which verdict."""
+
+    path: str
+    before: Any
+    after: Any
+    verdict: str
+
+
+def amended(recipe: Recipe, verdicts: Iterable[Verdict]) -> tuple[Recipe, list[Change]]:
+    """`recipe` with the verdicts' remedies, and what that changed. Of two remedies for a field the first counts."""
+    changes: list[Change] = []
+    taken: set[str] = set()
+    for verdict in verdicts:
+        mine = [override for override in verdict.remedy if override.partition("=")[0] not in taken]
+        before, recipe = recipe, applicable(recipe, mine)[0]
+        taken |= {override.partition("=")[0] for override in mine}
+        old, new = before.flat(), recipe.flat()
+        changes += [
+            Change(path, old.get(path), new.get(path), verdict.name)
+            for path in dict.fromkeys([*old, *new])
+            if old.get(path) != new.get(path)
+        ]
+    return recipe, changes
+
+
+def applicable(recipe: Recipe, overrides: Iterable[str]) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with those of the overrides, one after the other, that validate and change it; and these."""
+    kept: list[str] = []
+    for override in overrides:
+        try:
+            changed = recipe.with_overrides(override)
+        except UserError:  # this recipe has no such field, or it would not fit the rest
+            continue
+        if changed != recipe:
+            recipe = changed
+            kept.append(override)
+    return recipe, tuple(kept)
+
+
+def slower(recipe: Recipe, factor: float) -> Iterator[str]:
+    """Both sides at `factor` of their rates."""
+    for side in ("generator", "discriminator"):
+        yield f"optim.{side}.lr={getattr(recipe.optim, side).lr * factor:.4g}"
+
+
+def weaker_discriminator(recipe: Recipe) -> Iterator[str]:
+    """D slower than it was and than G, and stepped no oftener (a critic has to be ahead: it keeps its steps)."""
+    theirs, ours = recipe.optim.discriminator, recipe.optim.generator
+    like_ours = ours.lr if theirs.kind == ours.kind else theirs.lr
+    yield f"optim.discriminator.lr={min(theirs.lr / 2, like_ours):.4g}"
+    if getattr(recipe.method, "objective", "") != "wasserstein":
+        yield "train.steps.discriminator=1"
+
+
+def equal_rates(recipe: Recipe) -> Iterator[str]:
+    """D at G's rate where it is slower: G moves on from what it has learned to make before D has learned to tell."""
+    theirs, ours = recipe.optim.discriminator, recipe.optim.generator
+    if theirs.kind == ours.kind and theirs.lr < ours.lr:
+        yield f"optim.discriminator.lr={ours.lr:.4g}"
+
+
+def penalised(recipe: Recipe) -> Iterator[str]:
+    """A bound on D's slope where there is none: R1; a gradient penalty for a critic, in place of clipped weights."""
+    penalty = getattr(recipe.method, "penalty", None)
+    if getattr(recipe.method, "objective", "") == "wasserstein":
+        if not isinstance(penalty, LineConfig):
+            yield "method.penalty={kind: gradient-penalty, weight: 10}"
+    elif isinstance(penalty, NoPenalty | ClipConfig):
+        # Of points, whose numbers are few, slopes are steeper: the shipped recipes' weights.
+        yield f"method.penalty={{kind: r1, gamma: {0.1 if recipe.data.points else 1.0}}}"
+
+
+def penalised_more(recipe: Recipe) -> Iterator[str]:
+    """The bound on D's slope, or four times the one that there is."""
+    gamma = getattr(getattr(recipe.method, "penalty", None), "gamma", None)
+    if gamma:
+        yield f"method.penalty.gamma={4 * gamma:.4g}"
+    else:
+        yield from penalised(recipe)
+
+
+def augmented(recipe: Recipe) -> Iterator[str]:
+    """Differentiable augmentation, steered by how far D overfits; against less data than D can learn by heart.
+
+    Its published speed is for runs of millions of images: a quarter of a shorter one takes it all the way.
+    """
+    speed = min(500_000, (recipe.train.images or 2_000_000) // 4)
+    yield f"method.augment={{kind: adaptive, speed_images: {max(speed, 1)}}}"
+
+
+def unsaturated(recipe: Recipe) -> Iterator[str]:
+    """The generator's loss that keeps a slope where D wins (Goodfellow et al. 2014, section 3)."""
+    if getattr(recipe.method, "objective", "") == "minimax":
+        yield "method.objective=non-saturating"
+
+
+def relativistic(recipe: Recipe) -> Iterator[str]:
+    """Pairs of real and fake, whose loss has no plateau that ignores modes (Sun et al. 2020; Huang et al. 2024)."""
+    if getattr(recipe.method, "objective", "") in ("minimax", "non-saturating"):
+        yield "method.smoothing=0"
+        yield "method.objective=relativistic"
+
+
+def scaled(recipe: Recipe, side: str, factor: float) -> Iterator[str]:
+    """The hidden layers of "generator" or "discriminator" so many times as wide."""
+    network = getattr(recipe.method, side, None)
+    for name in ("widths", "widest", "width"):
+        widths = getattr(network, name, None)
+        if widths is None:
+            continue
+        if isinstance(widths, tuple):
+            wider = [min(round(width * factor), WIDEST) for width in widths]
+            yield f"method.{side}.{name}={wider}"
+        else:
+            yield f"method.{side}.{name}={min(round(widths * factor), WIDEST)}"

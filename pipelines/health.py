@@ -1,0 +1,58 @@
+"""The health of a run as its folder tells it: verdicts, the tags that say them in MLflow, and the advice applied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ganlib.errors import UserError
+from ganlib.health import Change, Verdict, amended, diagnose, summary, worst
+from pipelines.journal import read_metrics
+from pipelines.run_folder import RunFolder
+from pipelines.tracking import HEALTH_TAG
+
+if TYPE_CHECKING:
+    from ganlib.recipe import Recipe
+
+VERDICTS_TAG = "health.verdicts"
+"""The tag of the verdicts whole, as JSON; HEALTH_TAG has their names alone."""
+
+CERTAIN = 0.8
+"""The least confidence of a verdict that stops a run: four readings of four say so."""
+
+
+def verdicts_of(run: RunFolder) -> list[Verdict]:
+    """The verdicts on a run so far, the gravest first. Raises UserError where its recipe cannot be read."""
+    return diagnose(read_metrics(run.path), run.recipe())
+
+
+def health_tags(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """MLflow tags; a later set replaces an earlier one."""
+    return {
+        HEALTH_TAG: summary(verdicts),
+        VERDICTS_TAG: json.dumps([verdict.as_json() for verdict in verdicts], separators=(",", ":")),
+    }
+
+
+def reason_to_stop(run: RunFolder, verdicts: Sequence[Verdict]) -> str | None:
+    """One line for the person whose run is stopped; None where nothing severe is certain enough."""
+    verdict = worst([one for one in verdicts if one.confidence >= CERTAIN])
+    if verdict is None:
+        return None
+    return (
+        f"stopped at {verdict.images[1]:,} images because of {verdict.name}: {verdict.says} (confidence "
+        f"{verdict.confidence:.2f}, train.stop_when_unhealthy); `gan health {run.name}` says more, and "
+        f"`gan train --from {run.name} --apply-advice` starts the amended run"
+    )
+
+
+def advised(run: RunFolder) -> tuple[Recipe, list[Change]]:
+    """The recipe of `run` with what its health advises, and the changes. Raises UserError where there is none."""
+    verdicts = verdicts_of(run)
+    recipe, changes = amended(run.recipe(), verdicts)
+    if not changes:
+        raise UserError(
+            f"there is no advice to apply to run {run.name}: {summary(verdicts)}; `gan health {run.name}` says more"
+        )
+    return recipe, changes

@@ -1,0 +1,168 @@
+"""Training health, validated: how often each fault is found where it was provoked, and how often where there is none.
+
+Each provocation, and each healthy recipe, is trained on `--seeds` seeds, judged at its end, and diagnosed. A hit is the
+fault's own verdict; a false alarm is any fault's verdict on a healthy run. `--only NAME` takes the rows of that fault,
+or `healthy`; `--verdicts` prints what was said of each run. One thread; some twenty minutes for all of it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ganlib import Dataset, Preparation, Trainer, open_source, prepare_dataset, train_classifier
+from ganlib.data.reading import Reading
+from ganlib.errors import UserError
+from ganlib.health import Verdict, diagnose
+from ganlib.sampling import load_sampler
+from pipelines.evaluate import judge
+from pipelines.shipped import find_recipe
+from tests.benchmarks.report import Target, arguments, conclude, machine, show
+
+FOUND, ALARMS = 0.8, 0.1
+TICKS = 30
+FEW = 120
+"""Images of a data set that is too small to learn from."""
+
+RING = ["train.batch=128", "train.images=192000", "evaluate.samples=2000"]
+DIGITS = [
+    "train.images=24000", "train.precision=fp32", "method.generator.width=16", "method.generator.widest=32",
+    "method.discriminator.width=16", "method.discriminator.widest=32", "evaluate.samples=1000",
+]  # fmt: skip
+FREE = "method.penalty={kind: none}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe that provokes `fault` (None: a healthy one) on `data`; the shipped one of that name, overridden."""
+
+    fault: str | None
+    label: str
+    recipe: str
+    overrides: list[str] = field(default_factory=list)
+    data: str = "digits"
+
+
+ROWS = [
+    Row("discriminator-winning", "rates: D 40 times G's, no penalty", "digits",
+        [*DIGITS, FREE, "optim.discriminator.lr=4e-3", "optim.generator.lr=1e-5"]),
+    Row("discriminator-winning", "a narrow G against a wide D, five steps", "digits",
+        [*DIGITS, FREE, "method.generator.width=4", "method.generator.widest=4", "method.discriminator.width=32",
+         "method.discriminator.widest=64", "train.steps.discriminator=5", "optim.generator.lr=1e-4"]),
+    Row("vanishing-gradients", "the saturating form, D far ahead", "digits",
+        [*DIGITS, FREE, "method.objective=minimax", "optim.discriminator.lr=4e-3", "optim.generator.lr=1e-5"]),
+    Row("vanishing-gradients", "the saturating form on points", "ring",
+        [*RING, FREE, "method.objective=minimax", "optim.discriminator.lr=1e-2", "optim.generator.lr=1e-5"], "ring"),
+    Row("diverged", "a critic without a bound", "ring",
+        [*RING, FREE, "method.objective=wasserstein", "optim.*.lr=0.1"], "ring"),
+    Row("diverged", "Adam at a hundred times its rate", "ring", [*RING, FREE, "optim.*.lr=0.3"], "ring"),
+    Row("oscillation", "least squares, no penalty, momentum, high rates", "ring",
+        [*RING, FREE, "method.objective=least-squares", "optim.*.lr=5e-3", "optim.*.betas=[0.9, 0.999]",
+         "optim.*.decay={kind: constant}"], "ring"),
+    Row("mode-collapse", "ring-collapse", "ring-collapse", ["train.images=400000", "evaluate.samples=2000"], "ring"),
+    Row("mode-collapse", "a slow D, no penalty", "ring",
+        [*RING, FREE, "optim.discriminator.lr=1e-4", "optim.*.betas=[0.5, 0.999]"], "ring"),
+    Row("overfitted-discriminator", "120 digits, no penalty", "digits", [*DIGITS, FREE, "train.batch=16"], "few"),
+    Row(None, "ring", "ring", RING, "ring"),
+    Row(None, "digits", "digits", DIGITS),
+    Row(None, "digits, hinge", "digits", [*DIGITS, "method.objective=hinge"]),
+    Row(None, "digits, relativistic pairs", "digits", [*DIGITS, "method.objective=relativistic"]),
+    Row(None, "digits, Wasserstein", "digits",
+        [*DIGITS, "method.objective=wasserstein", "method.penalty={kind: gradient-penalty}", "optim.*.lr=5e-4",
+         "optim.*.betas=[0.0, 0.9]", "train.steps.discriminator=3"]),
+]  # fmt: skip
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", help="a fault's rows, or those of `healthy`")
+    parser.add_argument("--verdicts", action="store_true", help="print what is said of each run")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [row for row in ROWS if options.only in (None, row.fault or "healthy")]
+    if not rows:
+        parser.error(f"there are no rows of {options.only}")
+    print(machine())
+    hits: Counter[str] = Counter()
+    runs: Counter[str] = Counter()
+    table: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        datasets = dict(prepared({row.data for row in rows}, Path(folder)))
+        for row in rows:
+            start, found = time.perf_counter(), 0
+            said: Counter[str] = Counter()
+            for seed in range(options.seeds):
+                verdicts = run(row, seed, datasets[row.data], Path(folder) / "checkpoint")
+                names = [one.name for one in verdicts if one.severity != "good"]
+                found += row.fault in names if row.fault else bool(names)
+                said.update(one.name for one in verdicts)
+                if options.verdicts:
+                    print(f"{row.label}, seed {seed}:", *(f"  {v.name} {v.confidence:.2f}: {v.says}" for v in verdicts),
+                          sep="\n", flush=True)  # fmt: skip
+            kind = row.fault or "healthy"
+            hits[kind] += found
+            runs[kind] += options.seeds
+            also = ", ".join(f"{name} {count}" for name, count in said.most_common() if name != row.fault)
+            seconds = f"{(time.perf_counter() - start) / options.seeds:.0f}"
+            table.append([f"{kind}: {row.label}", f"{found}/{options.seeds}", also, seconds])
+    show("Found where provoked; alarms where healthy", ["run", "found", "also said", "s a run"], table)
+    targets = [
+        Target(f"{kind}: {'false alarms' if kind == 'healthy' else 'found'}", hits[kind] / runs[kind],
+               ALARMS if kind == "healthy" else FOUND, at_most=kind == "healthy")
+        for kind in runs
+    ]  # fmt: skip
+    conclude(targets, options.json)
+
+
+def prepared(names: set[str], folder: Path) -> Iterator[tuple[str, Dataset]]:
+    """The data sets that the rows are about, by name."""
+    points, digits = Preparation(size=8, channels=1), Preparation(size=16, channels=1)
+    if "ring" in names:
+        yield "ring", prepare_dataset(open_source("gaussian-ring", Reading(count=20_000)), points, folder, "ring")
+    if names & {"digits", "few"}:
+        whole = train_classifier(prepare_dataset(open_source("digits"), digits, folder, "digits"))
+        yield "digits", whole
+        if "few" in names:
+            yield "few", few_of(whole, folder / "few-images", digits, folder)
+
+
+def few_of(whole: Dataset, images: Path, preparation: Preparation, folder: Path) -> Dataset:
+    """FEW training images of `whole`, and as many held-out ones, a folder a class."""
+    for name, split in (("train", whole.split("train")), ("val", whole.split("test"))):
+        labels = np.asarray(split.labels)
+        for row in range(FEW):
+            place = images / name / str(labels[row])
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(split.take(np.array([row]))[0, ..., 0]).save(place / f"{row}.png")
+    return train_classifier(prepare_dataset(open_source(str(images)), preparation, folder, "few"))
+
+
+def run(row: Row, seed: int, dataset: Dataset, checkpoint: Path) -> list[Verdict]:
+    """The verdicts on one training: its ticks, and an evaluation of its end."""
+    recipe = find_recipe(row.recipe, [*row.overrides, f"train.seed={seed}"])
+    recipe = recipe.with_overrides(f"train.tick={recipe.train.length(len(dataset.split('train'))) // TICKS}")
+    trainer = Trainer(recipe, dataset, device="cpu")
+    metrics: dict[str, list[tuple[int, float]]] = {}
+    try:
+        for tick in trainer.run():
+            for name, value in tick.metrics.items():
+                metrics.setdefault(name, []).append((tick.images_seen, value))
+    except UserError:  # it diverged, and the last tick says so
+        return diagnose(metrics, recipe)
+    trainer.snapshot().write(checkpoint)
+    for name, value in judge(load_sampler(checkpoint), dataset).items():
+        metrics[name] = [(trainer.progress.images, value)]
+    return diagnose(metrics, recipe)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""`gan health`, advice applied, runs that end early: as a person types it, on points that take seconds."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipelines.health import VERDICTS_TAG
+from pipelines.journal import read_entries, read_metrics
+from pipelines.run_folder import RunFolder
+from pipelines.tracking import HEALTH_TAG, mlflow_client
+
+from .test_cli import gan, refused
+
+STUCK = [
+    "data.read.count=2000", "train.batch=64", "train.images=6400", "train.tick=320", "train.sample_every=1600",
+    "train.checkpoint_every=6400", "train.evaluate_every=6400", "evaluate.samples=200", "optim.generator.lr=1e-9",
+]  # fmt: skip
+"""A generator that does not move from where it began: points close together in the middle of the ring."""
+
+
+@pytest.fixture(scope="module")
+def tracking(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    shutil.copyfile(empty_database, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="module")
+def home(tracking: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one run, that was stopped for its health."""
+    path = tmp_path_factory.mktemp("home")
+    words = ["train", "ring", *STUCK, "train.stop_when_unhealthy=true", "--home", path, "--tracking", tracking]
+    assert gan(*words) == 2
+    return path
+
+
+def the_run(home: Path) -> RunFolder:
+    return RunFolder(min((home / "runs").iterdir(), key=lambda path: (path / "run.json").stat().st_mtime_ns))
+
+
+def test_a_run_is_stopped_where_it_is_certain_and_says_why(home: Path) -> None:
+    """At 3,200 images, ten ticks, the second time that samples are due: after eight there is a verdict at all."""
+    run = the_run(home)
+    said = (run.path / "error.txt").read_text()
+    assert said.startswith("stopped at 3,200 images because of mode-collapse: two samples are 0.")
+    assert f"gan train --from {run.name} --apply-advice" in said
+    assert not run.finished
+    assert [path.name for path in run.path.glob("checkpoint-*")] == ["checkpoint-000000003200"]
+    assert read_metrics(run.path)["d_real"][-1][0] == 3_200
+
+
+def test_verdicts_are_tags_and_a_column_of_runs(home: Path, tracking: str, capsys: pytest.CaptureFixture[str]) -> None:
+    client = mlflow_client(tracking)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    (stopped,) = [run for run in client.search_runs(ids) if run.info.run_name == the_run(home).name]
+    assert stopped.info.status == "FAILED"
+    assert stopped.data.tags[HEALTH_TAG].startswith("mode-collapse!")
+    verdicts = json.loads(stopped.data.tags[VERDICTS_TAG])
+    assert verdicts[0]["name"] == "mode-collapse"
+    # The last four of ten ticks, each of which says so: (4 + 1) / (4 + 2).
+    assert verdicts[0]["confidence"] == pytest.approx(5 / 6)
+    assert verdicts[0]["images"] == [2_240, 3_200]
+    capsys.readouterr()
+    assert gan("runs", "--home", home, "--tracking", tracking) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    column = head.split("\t").index("health")
+    (row,) = [row.split("\t") for row in rows if the_run(home).name in row]
+    assert row[column].startswith("mode-collapse!")
+
+
+def test_health_prints_numbers_range_and_the_advice(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert gan("health", the_run(home).name, "--home", home) == 0
+    said = capsys.readouterr().out
+    assert "mode-collapse (severe, confidence 0.83)" in said
+    assert "from 2,240 to 3,200 images: variety 0." in said
+    assert "  method.objective: non-saturating -> relativistic   (mode-collapse)" in said
+
+
+def test_advice_is_applied_in_a_new_run_that_says_what_it_changed(
+    home: Path, tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "home"
+    shutil.copytree(home, again)
+    old = the_run(again)
+    capsys.readouterr()
+    words = ["--from", old.name, "--apply-advice", "optim.generator.lr=1e-3", "train.images=640"]
+    words += ["train.stop_when_unhealthy=false"]
+    assert gan("train", *words, "--home", again, "--tracking", tracking) == 0
+    said = capsys.readouterr().out
+    assert f"changed, as the health of {old.name} advises:" in said
+    assert "method.objective: non-saturating -> relativistic" in said
+    (new,) = [RunFolder(path) for path in (again / "runs").iterdir() if path.name != old.name]
+    assert new.recipe().method.objective == "relativistic"
+    assert new.recipe().optim.generator.lr == 1e-3
+    assert new.facts().dataset_digest == old.facts().dataset_digest
+    tags: dict[str, str] = {}
+    for entry in read_entries(new.path / "journal" / "driver.jsonl"):
+        tags |= entry.record["values"] if entry.record["kind"] == "tags" else {}
+    assert tags["gan.from"] == old.name
+    assert "method.objective" in tags["gan.advice"]
+    # Two ticks are no history: there is nothing to advise on.
+    assert "no advice to apply" in refused(
+        capsys, "train", "--from", new.name, "--apply-advice", "--home", again, "--tracking", tracking
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["train", "--apply-advice"], "name it with --from"),
+        (["train", "digits", "--apply-advice"], "name it with --from"),
+        (["train", "--from", "x", "--resume"], "leave out --run, --resume"),
+        (["train", "--from", "x"], "no run 'x'"),
+        (["health", "x"], "no run 'x'"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: list[str], part: str, tmp_path: Path, tracking: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
+    assert part in refused(capsys, *words, "--home", tmp_path)
+
+
+def test_a_recipe_beside_from_is_refused(home: Path, tracking: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, "train", "digits", "--from", the_run(home).name, "--home", home, "--tracking", tracking)
+    assert "path=value" in said
