@@ -30,10 +30,10 @@ def evaluate(
     """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
     By the extractor whose label is E, `fid/E`: Frechet distance to the training split; `kid/E`, `precision/E`,
-    `recall/E`, `density/E` and `coverage/E`, of up to 10,000 images a side, as `compare` has them. `NAME_floor/E` of
+    `recall/E`, `density/E` and `coverage/E`, of up to 5,000 images a side, as `compare` has them. `NAME_floor/E` of
     each of these: of the test split (its first `count` images) to the training split, what a perfect generator of few
     images would still have. `fid_se/E`, `kid_se/E`: standard errors over the samples' draw. With a test split also
-    `memorised/E`, the share of 2,000 samples closer to a training image than all but 1 percent of held-out images are
+    `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images are
     (0.01 is a perfect generator's), and `mifid/E`. `sharpness`, `sharpness_floor`: mean variance of the Laplacian over
     the training split's.
 

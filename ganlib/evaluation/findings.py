@@ -24,8 +24,8 @@ from ganlib.evaluation.samples import BLOCK
 from ganlib.evaluation.sharpness import LEAST_SIDE, laplacian_variance
 from ganlib.evaluation.statistics import FeatureStatistics
 
-MOST_COMPARED = 10_000
-"""Images a side whose features are compared one by one with one another, as the field does."""
+MOST_COMPARED = 5_000
+"""Images a side whose features are compared one by one with one another: the work grows with the square of them."""
 MOST_BYTES = 256 << 20
 """Of features that are kept of a training split, for the nearest of each sample: 32,768 images by Inception, half a
 million by a dataset's classifier."""

@@ -13,7 +13,7 @@ from ganlib.evaluation.findings import Findings, kept_beside, reference_findings
 from ganlib.evaluation.memorisation import memorisation_distance, memorised_share, memory_radius, mifid
 from ganlib.evaluation.neighbours import nearest
 
-MOST_REMEMBERED = 2_000
+MOST_REMEMBERED = 1_000
 """Images whose nearest training image is looked for, among up to half a million."""
 
 

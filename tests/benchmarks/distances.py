@@ -96,7 +96,7 @@ def features(count: int, dimensions: int, seed: int) -> NDArray[np.float64]:
 
 
 def timed(metric: Callable[[], tuple[float, ...]]) -> Callable[[], float]:
-    """Each call takes the metric and returns the seconds; the numbers of all calls have to be one, to 1e-6."""
+    """Each call takes the metric and returns the seconds, and prints what was found, to be seen side by side."""
 
     def repetition() -> float:
         start = time.perf_counter()
