@@ -37,16 +37,17 @@ class Probe:
 
     def __init__(self, recipe: Recipe, dataset: Dataset, rows: tuple[int, int], device: torch.device, world: World):
         self.world, self.share = world, (rows[1] - rows[0]) / recipe.train.batch
+        self.follows_batch = recipe.method.follows_batch
         test, train = dataset.split("test"), recipe.train
         unpaired = recipe.method.pairing == "unpaired"
         counts = dataset.manifest.domain_counts
         fewest = min(counts.get("test", [0])) if unpaired and counts is not None else len(test)
-        self._held_out: Batches | UnpairedBatches | None = None
+        self.held_out: Batches | UnpairedBatches | None = None
         if fewest >= train.batch:
             opened = open_unpaired if unpaired else open_batches
             small = len(test) * row_bytes(test) <= RESIDENT_BYTES
             loading: Literal["resident", "streamed"] = "resident" if small else "streamed"
-            self._held_out = opened(test, train.batch, train.seed, rows, device, loading, recipe.data.augment)
+            self.held_out = opened(test, train.batch, train.seed, rows, device, loading, recipe.data.augment)
 
     def look(self, method: Method, batch: Batch, latents: Tensor, index: int) -> dict[str, tuple[Tensor, float]]:
         """Name -> (scalar, this worker's weight of it), after the generator's step on `latents` and `batch`.
@@ -60,9 +61,13 @@ class Probe:
                 found["d_fake_after_g"] = (method.generator_loss(batch, fakes).parts["d_fake"], self.share)
                 spread = spreads(method.real(batch), fakes, self.world)
             found |= {name: (value, 1 / self.world.size) for name, value in spread.items()}
-            if self._held_out is not None:
+            if self.held_out is not None:
+                held_out = self.held_out[index]
+                if self.follows_batch:
+                    with torch.no_grad():
+                        fakes = method.generate(held_out, latents)
                 # Not under no_grad: a penalty that is due takes D's gradient, here for nothing.
-                judged = method.discriminator_loss(self._held_out[index], fakes.detach(), step=1)
+                judged = method.discriminator_loss(held_out, fakes, step=1)
                 found["d_heldout"] = (judged.parts["d_real"], self.share)
         return found
 

@@ -17,7 +17,7 @@ from ganlib.data.split import Split
 from ganlib.files import write_atomically
 from ganlib.inputs import told_of
 from ganlib.methods.noise_to_image import NoiseToImage
-from ganlib.pictures import grid, png, side_by_side, table
+from ganlib.pictures import grid, png, side_by_side
 from ganlib.sampling import Sampler
 from ganlib.sheets import sheet
 
@@ -73,8 +73,8 @@ def _drawn(sampler: Sampler, dataset: Dataset) -> Iterator[tuple[str, str, str, 
     if "label" in recipe.method.needs and classes:
         shown = classes[:CLASSES]
         images = sampler.sample(len(shown) * EACH, SEED, labels=np.repeat(np.arange(len(shown)), EACH).tolist())
-        says = f"{EACH} samples of each" + (f", the first {len(shown)} of {len(classes)}" if classes != shown else "")
-        yield "classes", "Class by class", says, table(images.reshape(len(shown), EACH, *images.shape[1:]), left=shown)
+        rest = f"; the first {len(shown)} of {len(classes)}" if len(classes) > len(shown) else ""
+        yield "classes", "Class by class", f"a row each of {', '.join(shown)}{rest}", grid(images, EACH)
     if isinstance(method, NoiseToImage):
         line = method.walk(sampler.generator, WALKS, STEPS, SEED).numpy()
         says = "each row goes from one latent to the next" + (", its class kept" if method.conditional else "")

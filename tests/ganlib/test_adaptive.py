@@ -58,6 +58,7 @@ def play(
     trainer = Trainer(recipe, dataset)
     assert isinstance(trainer.method, Scripted)
     trainer.method.discriminator_readings, trainer.method.generator_readings = list(discriminator), list(generator)
+    trainer.probe.held_out = None  # the script has no readings for what is judged at a tick's end
     (tick,) = trainer.run()
     assert not trainer.method.discriminator_readings
     assert not trainer.method.generator_readings

@@ -236,7 +236,7 @@ def test_fakes_are_made_from_the_batch_that_they_are_judged_with(noise: str, dig
     trainer = Trainer(recipe, digits16)
     list(trainer.run())
     assert isinstance(trainer.method, Spy)
-    assert len(trainer.method.log) == 2 * (3 + 2) + 1
+    assert len(trainer.method.log) == 2 * (3 + 2) + 2  # at the tick's end the batch once more, and held-out images
     assert all(torch.equal(images, fakes) for images, fakes in trainer.method.log)
     assert not torch.equal(trainer.method.log[0][0], trainer.method.log[1][0])
 

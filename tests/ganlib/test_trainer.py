@@ -139,7 +139,7 @@ def test_a5_steps_once_and_twice_on_the_same_noise(digits48: Dataset, tmp_path: 
     method = trainer.method
     assert isinstance(method, Spy)
     rounds, round_log = 3, ["draw", "generate", "discriminator", "generator", "generate", "generator"]
-    assert [name for name, _ in method.log] == round_log * rounds + ["generate"]  # the last to judge anew
+    assert [name for name, _ in method.log] == round_log * rounds + ["generate", "discriminator"]  # the tick's end
     for first in range(0, len(round_log) * rounds, len(round_log)):
         drawn, generated, judged, fooled, again, _ = (
             tensor for _, tensor in method.log[first : first + len(round_log)]

@@ -117,12 +117,12 @@ def test_it_says_what_is_wrong_what_was_measured_and_the_recipe(page: str) -> No
 
 
 def test_the_pictures_lie_beside_it_and_go_to_mlflow(run: RunFolder, page: str) -> None:
-    """Ten classes in rows of ten: 10 (16 + 2) + 2 pixels, four times enlarged, and 132 for the names to the left."""
+    """Ten classes in rows of ten: 10 (16 + 2) + 2 pixels, four times enlarged."""
     folder = run.path / "report"
     names = ["classes.png", "interpolations.png", "nearest.png", "report.html", "samples.png"]
     assert sorted(path.name for path in folder.iterdir()) == names
     with Image.open(folder / "classes.png") as picture:
-        assert picture.size == (728 + 132, 728)
+        assert picture.size == (728, 728)
     with Image.open(folder / "interpolations.png") as picture:
         assert picture.size == (728, 5 * 18 * 4 + 8)
     told = [entry.record["path"] for entry in read_entries(run.path / "journal" / "report.jsonl")]
