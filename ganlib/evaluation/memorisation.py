@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ganlib.data.split import Split
 from ganlib.evaluation.neighbours import TILE, Features, nearest
 
 LOW = 0.01
@@ -58,18 +59,16 @@ def mifid(fid: float, distance: float, threshold: float = MIFID_THRESHOLD) -> fl
     return fid / (distance + _LEAST_DISTANCE) if distance < threshold else fid
 
 
-def nearest_in_pixels(
-    images: NDArray[np.uint8], training: NDArray[np.uint8]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of uint8 [n, H, W, C] the nearest of uint8 [m, H, W, C]: root mean square of the difference in [0, 1], and index.
+def nearest_in_pixels(images: NDArray[np.uint8], training: Split) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Of uint8 [n, H, W, C] the nearest of a split: root mean square of the difference in [0, 1], and row.
 
-    float64 [n], int64 [n]. The training images may be a memory map: they are read in blocks.
+    float64 [n], int64 [n]. Reads all of the split, in blocks.
     """
     queries = images.reshape(len(images), -1).astype(np.float32) / 255
-    best, index = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
+    best, rows = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
     for first in range(0, len(training), TILE):
-        block = training[first : first + TILE]
+        block = training.take(np.arange(first, min(first + TILE, len(training))))
         apart, at = nearest(queries, block.reshape(len(block), -1).astype(np.float32) / 255)
         closer = apart < best
-        best, index = np.where(closer, apart, best), np.where(closer, at + first, index)
-    return best / np.sqrt(queries.shape[1]), index
+        best, rows = np.where(closer, apart, best), np.where(closer, at + first, rows)
+    return best / np.sqrt(queries.shape[1]), rows

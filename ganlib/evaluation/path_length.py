@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganlib.draws import draw_latents, stream_generator
+from ganlib.methods.blocks import great_circle
 
 EPSILON = 1e-4
 TRIMMED = 0.01
 """The share of the paths left out at either end, as the authors' code does; their paper does not say it."""
 BLOCK = 100
-
-Interpolation = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def perceptual_path_length(
@@ -54,7 +53,7 @@ def path_lengths(
     distribution: str = "normal",
 ) -> NDArray[np.float64]:
     """float64 [count]: of each path its own, in the order of the seed."""
-    between = slerp if along == "slerp" else lerp
+    between = great_circle if along == "slerp" else torch.lerp
     # In float64, for epsilon is lost beside t in half of float32's digits.
     starts, ends = (
         draw_latents(stream_generator("cpu", seed, "path", end), count, dim, distribution).double()
@@ -68,18 +67,3 @@ def path_lengths(
         here, there = features(generator(latents.float())).double().chunk(2)
         found.append((there - here).square().flatten(1).sum(1) / epsilon**2)
     return torch.cat(found).numpy()
-
-
-def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """a + t (b - a), of [n, d], [n, d] and [n, 1]."""
-    return a + t * (b - a)
-
-
-def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """(sin((1 - t) w) a + sin(t w) b) / sin w, w the angle between a and b (Shoemake 1985); shapes as for `lerp`.
-
-    Between latents of one length it goes along the sphere that both are on, where a normal distribution has its mass.
-    """
-    directions = (torch.nn.functional.normalize(end, dim=1) for end in (a, b))
-    angle = torch.linalg.vecdot(*directions)[:, None].clamp(-1, 1).acos()
-    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ganlib.data import Dataset
-from ganlib.data.split import Split
+from ganlib.evaluation.memorisation import nearest_in_pixels
 from ganlib.files import write_atomically
 from ganlib.inputs import told_of
 from ganlib.methods.noise_to_image import NoiseToImage
@@ -29,9 +28,6 @@ WALKS, STEPS = 5, 8
 """Rows of an interpolation, and images between its two ends."""
 CLASSES, EACH = 12, 10
 """Rows of classes at most, and samples of each."""
-BLOCK_BYTES = 64 * 2**20
-"""Of training images compared at once, as float32."""
-
 FRAMES = 6
 """Sample pictures shown one beside the other."""
 MOVING = 40
@@ -86,29 +82,12 @@ def _drawn(sampler: Sampler, dataset: Dataset) -> Iterator[tuple[str, str, str, 
         says = "each row goes from one held-out record to the next"
         yield "interpolations", "Interpolations", says, grid(line, STEPS + 2)
     samples = sampler.sample(NEAREST, SEED, **told_of(dataset, recipe.method, NEAREST))
-    rows, apart = nearest(samples, train)
+    apart, rows = nearest_in_pixels(samples, train)
     says = (
         f"each sample, and to its right the training image nearest in pixels, of all {len(train):,}; between the two a "
         f"root mean square of {apart.mean():.3f} of the range in the mean, {apart.min():.3f} at the least"
     )
     yield "nearest", "Nearest training images", says, side_by_side(samples, train.take(rows))
-
-
-def nearest(samples: NDArray[np.uint8], train: Split) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Of uint8 [n, H, W, C] the training images nearest in pixels: rows int64 [n], and root mean squares of the
-    differences float64 [n], in a range of 1. Reads all of the split, in blocks."""
-    ours = samples.reshape(len(samples), -1).astype(np.float32) / 255
-    size = max(BLOCK_BYTES // (4 * ours.shape[1]), 1)
-    rows, squares = np.zeros(len(ours), np.int64), np.full(len(ours), np.inf)
-    for first in range(0, len(train), size):
-        block = train.take(np.arange(first, min(first + size, len(train))))
-        theirs = block.reshape(len(block), -1).astype(np.float32) / 255
-        # |a - b|^2 by its parts finds the candidate, the difference itself measures it: no digits cancel.
-        at = (np.square(theirs).sum(1) - 2 * ours @ theirs.T).argmin(1)
-        found = np.square((ours - theirs[at]).astype(np.float64)).sum(1)
-        closer = found < squares
-        rows, squares = np.where(closer, at + first, rows), np.where(closer, found, squares)
-    return rows, np.sqrt(squares / ours.shape[1])
 
 
 def frames(folder: Path) -> list[tuple[int, str]]:

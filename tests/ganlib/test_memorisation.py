@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ganlib.data import Dataset
 from ganlib.evaluation.memorisation import (
     LOW,
     memorisation_distance,
@@ -55,11 +56,14 @@ def test_mifid_is_the_frechet_distance_unless_samples_are_too_near() -> None:
     assert np.isfinite(mifid(12.0, 0.0))
 
 
-def test_the_nearest_image_in_pixels() -> None:
-    draw = np.random.default_rng(0)
-    training = draw.integers(0, 256, (2_100, 4, 4, 3), dtype=np.uint8)  # more than a block
-    images = training[[2_099, 3]].copy()
-    images[1, 0, 0, 0] ^= 16
-    found, index = nearest_in_pixels(images, training)
-    assert index.tolist() == [2_099, 3]
-    assert found == pytest.approx([0, 16 / 255 / np.sqrt(48)], rel=1e-5)
+def test_the_nearest_in_pixels_is_the_image_itself(digits16: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of an image a grey level off in every pixel, that one, 1/255 away; in whichever block it lies."""
+    monkeypatch.setattr("ganlib.evaluation.memorisation.TILE", 1_000)
+    train = digits16.split("train")
+    own = train.take(np.array([7, 1_200]))
+    apart, rows = nearest_in_pixels(own, train)
+    assert (train.take(rows) == own).all()
+    assert apart.tolist() == [0, 0]
+    apart, rows = nearest_in_pixels(np.where(own > 127, own - 1, own + 1).astype(np.uint8), train)
+    assert (train.take(rows) == own).all()
+    assert apart == pytest.approx(1 / 255, rel=1e-5)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ganlib.draws import draw_latents, stream_generator
-from ganlib.evaluation.path_length import lerp, path_lengths, perceptual_path_length, slerp
+from ganlib.evaluation.path_length import path_lengths, perceptual_path_length
+from ganlib.methods.blocks import great_circle
 
 DIM = 6
 MATRIX = torch.randn(10, DIM, generator=torch.Generator().manual_seed(0))
@@ -47,12 +48,12 @@ def test_along_the_sphere_a_rotation_goes_as_far_as_the_angle() -> None:
     a, b = (torch.nn.functional.normalize(torch.randn(50, DIM, generator=draw).double(), dim=1) for _ in range(2))
     t, epsilon = torch.rand(50, 1, generator=draw).double(), 1e-2
     angle = (a * b).sum(1).acos()
-    here, there = slerp(a, b, t), slerp(a, b, t + epsilon)
+    here, there = great_circle(a, b, t), great_circle(a, b, t + epsilon)
     torch.testing.assert_close((there - here).norm(dim=1), 2 * torch.sin(angle * epsilon / 2))
     torch.testing.assert_close(here.norm(dim=1), torch.ones(50, dtype=torch.float64))
-    for between in (slerp, lerp):
-        torch.testing.assert_close(between(a, b, torch.zeros(50, 1)), a)
-        torch.testing.assert_close(between(a, b, torch.ones(50, 1)), b)
+    for between in (great_circle, torch.lerp):
+        torch.testing.assert_close(between(a, b, torch.zeros(50, 1, dtype=torch.float64)), a)
+        torch.testing.assert_close(between(a, b, torch.ones(50, 1, dtype=torch.float64)), b)
 
 
 def test_the_score_leaves_out_a_percent_at_either_end() -> None:

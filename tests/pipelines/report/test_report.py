@@ -18,7 +18,7 @@ from ganlib.training.checkpoint import checkpoint_name
 from pipelines.journal import Journal, read_entries
 from pipelines.report import rendered, write_report
 from pipelines.report.contents import contents_of, differences
-from pipelines.report.pictures import FRAMES, frames, nearest
+from pipelines.report.pictures import FRAMES, frames
 from pipelines.run_folder import Home, RunFolder
 from pipelines.train import create_run
 from pipelines.train_loop import draw_samples
@@ -178,19 +178,6 @@ def test_a_run_without_a_checkpoint_has_a_report_all_the_same(digits: Dataset, t
 def test_one_run_twice_is_refused(run: RunFolder) -> None:
     with pytest.raises(UserError, match="each named once; these are first, first"):
         write_report([run, run])
-
-
-def test_the_nearest_training_image_is_the_image_itself(digits: Dataset) -> None:
-    """And of an image a grey level off in every pixel, that one, 1/255 away."""
-    train = digits.split("train")
-    own = train.take(np.array([7, 1_200]))
-    rows, apart = nearest(own, train)
-    assert (train.take(rows) == own).all()
-    assert apart.tolist() == [0, 0]
-    moved = np.where(own > 127, own - 1, own + 1).astype(np.uint8)
-    rows, apart = nearest(moved, train)
-    assert (train.take(rows) == own).all()
-    assert apart == pytest.approx(1 / 255, rel=1e-5)
 
 
 def test_the_frames_are_the_first_the_last_and_ever_further_apart(tmp_path: Path) -> None:
