@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from ganlib.data import Dataset
 from pipelines.health import VERDICTS_TAG
 from pipelines.journal import read_entries, read_metrics
-from pipelines.run_folder import RunFolder
+from pipelines.run_folder import Home, RunFolder
 from pipelines.tracking import HEALTH_TAG, mlflow_client
+from pipelines.train import create_run
 
 from .test_cli import gan, refused
 
@@ -101,9 +103,10 @@ def test_advice_is_applied_in_a_new_run_that_says_what_it_changed(
         tags |= entry.record["values"] if entry.record["kind"] == "tags" else {}
     assert tags["gan.from"] == old.name
     assert "method.objective" in tags["gan.advice"]
-    # Two ticks are no history: there is nothing to advise on.
+    # Of what has no history there is nothing to say.
+    fresh = create_run(old.recipe(), Dataset.open(old.facts().dataset_path), Home(again), "fresh")
     assert "no advice to apply" in refused(
-        capsys, "train", "--from", new.name, "--apply-advice", "--home", again, "--tracking", tracking
+        capsys, "train", "--from", fresh.name, "--apply-advice", "--home", again, "--tracking", tracking
     )
 
 
