@@ -24,8 +24,9 @@ import torch
 
 from ganlib import Dataset, Recipe, Trainer
 from ganlib.files import write_atomically
-from ganlib.pictures import grid, png
+from ganlib.pictures import png
 from ganlib.sampling import load_sampler
+from ganlib.sheets import sheet
 from pipelines.evaluate import judge
 from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
@@ -101,7 +102,7 @@ def train(recipe: Recipe, dataset: Dataset, minutes: float, folder: Path) -> dic
     shutil.rmtree(folder, ignore_errors=True)
     trainer.snapshot().write(folder)
     found = judge(load_sampler(folder), dataset)
-    write_atomically(folder.with_name(f"{folder.name}.png"), png(grid(trainer.sample(64).numpy())))
+    write_atomically(folder.with_name(f"{folder.name}.png"), png(sheet(recipe, dataset, trainer.sample)))
     chosen_metrics = {
         name: value for name, value in found.items() if not name.startswith(("mode_share/", "fid_class/"))
     }
