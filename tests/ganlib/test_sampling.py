@@ -18,7 +18,7 @@ from ganlib.recipe import Recipe
 from ganlib.sampling import export_generator, load_sampler
 from ganlib.training.trainer import Trainer
 
-from .conftest import tiny_recipe, trained_sampler
+from .conftest import tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,9 @@ def test_samples_are_the_networks_in_eval_mode(trainer: Trainer, checkpoint: Pat
 
 
 def test_without_an_average_the_generator_is_sampled(digits16: Dataset, tmp_path: Path) -> None:
-    sampler = trained_sampler(tiny_recipe(tmp_path, "train.images=32", "optim.ema_half_life=0"), digits16, tmp_path)
+    trainer = Trainer(tiny_recipe(tmp_path, "train.images=32", "optim.ema_half_life=0"), digits16)
+    list(trainer.run())
+    sampler = load_sampler(trainer.snapshot().write(tmp_path / "checkpoint"))
     assert sampler.stem == "generator"
     np.testing.assert_array_equal(sampler.sample(4), trainer.sample(4).numpy())
 
