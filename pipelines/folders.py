@@ -66,8 +66,8 @@ def common_side(folders: Sequence[Path]) -> int:
         return width
     said = "; ".join(f"{folder}: {shown(of_folder)}" for folder, of_folder in sizes.items())
     raise UserError(
-        f"the images are not squares of one size ({said}): say --size N to bring them all to NxN, the shorter side "
-        "resized by Pillow's Lanczos filter and the centre square cut out"
+        f"the images are not squares of one size ({said}): say --size N to bring them all to NxN, the centre "
+        "square cut out and resized by a Lanczos filter"
     )
 
 

@@ -11,6 +11,9 @@ from PIL import Image
 from ganlib.data.preparation import Fit
 from ganlib.data.sources.base import BadRecordError
 
+RESIZING = "the square first, then torch's lanczos"
+"""What `Placement.apply` does: another text where it makes other pixels of the same picture."""
+
 
 def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """uint8 [H, W, C] -> [height, width, C] by the antialiased Lanczos filter of three lobes.

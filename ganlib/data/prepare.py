@@ -15,6 +15,7 @@ from PIL import Image
 
 from ganlib.data.dataset import Dataset
 from ganlib.data.duplicates import Duplicates, find_duplicates
+from ganlib.data.geometry import RESIZING
 from ganlib.data.layout import Layout
 from ganlib.data.manifest import MOST_SKIPPED, SCHEMA_VERSION, Manifest, Shard, Skipped, SourceRecord, content_digest
 from ganlib.data.plan import ShardTask, plan_shards
@@ -103,6 +104,8 @@ def _fingerprint(source: Source, preparation: Preparation, layout: Layout, name:
             "columns": layout.columns.model_dump(mode="json"),
             "preparation": preparation.model_dump(mode="json"),
             "schema_version": SCHEMA_VERSION,
+            # Shards of a preparation that was cut off are not gone on with where pictures are now resized otherwise.
+            "resizing": RESIZING,
             "name": name,
         }
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ganlib.data.batches import normalise, open_batches
+from ganlib.data.batches import Batches, normalise, open_batches
 from ganlib.data.dataset import Dataset, Split
 from ganlib.data.manifest import ClassifierRecord
 from ganlib.draws import stream_seed
@@ -80,8 +80,7 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
         return dataset
     train = dataset.split("train")
     batch = min(BATCH, len(train))
-    loading: Literal["resident", "streamed"] = "resident" if train.local else "streamed"  # not by the memory of the day
-    batches = open_batches(train, batch, seed=0, rows=(0, batch), loading=loading)
+    batches = judges_batches(train, batch)
     steps = min(IMAGES, MAX_EPOCHS * len(train)) // batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(0, "classifier"))
@@ -116,6 +115,12 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
     return dataset.record_classifier(
         ClassifierRecord(file=FILE, sha256=digest, accuracy=accuracy, feature_dim=FEATURES)
     )
+
+
+def judges_batches(train: Split, batch: int) -> Batches:
+    """What a judge of the dataset learns from: whole batches, alike on every day."""
+    loading: Literal["resident", "streamed"] = "resident" if train.local else "streamed"  # not by the memory there is
+    return open_batches(train, batch, seed=0, rows=(0, batch), loading=loading)
 
 
 def judged_truth(dataset: Dataset, split: Split) -> NDArray[np.int64]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,10 +22,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ganlib.data.batches import normalise, open_batches
+from ganlib.data.batches import normalise
 from ganlib.data.dataset import Dataset
 from ganlib.draws import stream_generator, stream_seed
 from ganlib.errors import UserError
+from ganlib.evaluation.classifier import judges_batches
 from ganlib.evaluation.degradations import KINDS, degraded
 from ganlib.evaluation.extractor import Extractor
 from ganlib.networks.base import ImageShape
@@ -104,8 +104,7 @@ def train_instances(dataset: Dataset, progress: Callable[[int, int], None] | Non
         return
     train = dataset.split("train")
     batch = min(BATCH, len(train))
-    loading: Literal["resident", "streamed"] = "resident" if train.local else "streamed"
-    batches = open_batches(train, batch, seed=0, rows=(0, batch), loading=loading)
+    batches = judges_batches(train, batch)
     height, width, _ = dataset.image_shape
     images = IMAGES * SIDE**2 // max(height * width, SIDE**2)
     steps = max(min(images, MAX_EPOCHS * len(train)) // batch, 1)
