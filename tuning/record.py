@@ -16,12 +16,12 @@ from ganlib.files import write_atomically
 SCHEMA = 1
 
 TrialStatus = Literal["running", "finished", "stopped", "unhealthy", "failed"]
-"""finished: to its whole length. stopped: by the scheduler, at a rung. unhealthy: it diverged, or its health's verdict is
-certain and severe. failed: an error. The last two count as the worst there is, not as missing."""
+"""finished: to its whole length. stopped: by the scheduler, at a rung. unhealthy: it diverged, or a verdict on its
+health is severe and certain. failed: an error. The last two count as the worst there is, not as missing."""
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class Reading(_Strict):
@@ -39,7 +39,7 @@ class Reading(_Strict):
 
 
 class Mutation(_Strict):
-    """Population-based training: at so many images the trial took another's weights (or kept its own) and these values."""
+    """Population-based training: at so many images the trial took these values, and perhaps another's weights."""
 
     images: int = Field(ge=0)
     values: dict[str, Any]
