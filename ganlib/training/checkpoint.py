@@ -33,8 +33,8 @@ class Progress(BaseModel):
     """How far a run has come. All randomness is a function of these counts and the seed.
 
     loading: how its images are read, which decides their order. precision: what its products are computed in. Each is
-    settled at the run's start, where the recipe leaves it open. tick_images: those of `images` that a tick under way has
-    seen; 0 between two ticks.
+    settled at the run's start, where the recipe leaves it open. tick_images: those of `images` that a tick under way
+    has seen; 0 between two ticks.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -185,7 +185,7 @@ def checkpoint_name(images: int) -> str:
 def newest_checkpoint(run_folder: Path, say: Callable[[str], None] = _log.warning) -> Path | None:
     """The newest whole checkpoint below `run_folder`; None where there is none.
 
-    One that was cut short or is damaged is passed over, and `say` is told which, what is amiss, and what is used instead.
+    One that was cut short or is damaged is passed over, and `say` is told which, why, and what is used instead.
     """
     amiss: list[str] = []
     found: Path | None = None

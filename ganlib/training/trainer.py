@@ -38,9 +38,8 @@ from ganlib.training.probe import Probe
 from ganlib.training.side import Side
 from ganlib.training.world import World
 
-
 HEED_EVERY = 8
-"""Rounds after which several workers ask each other whether to end, within a tick: it makes them wait for the device."""
+"""Rounds after which, within a tick, several workers ask each other whether to end; they wait for the device."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ INTERRUPTED = RECIPES["batch norm under R1"].with_overrides("train={batch: 7, im
 
 
 def interrupt(rank: int, folder: Path, dataset: Dataset) -> None:
-    """The ticks of a run left alone, and those of a run that is interrupted once, because the second worker is asked."""
+    """The ticks of a run left alone, and those of one that is interrupted because the second worker is asked."""
     save_file(train(INTERRUPTED, dataset), folder / f"alone-{rank}")
     trainer = Trainer(INTERRUPTED, dataset)
     if rank == 1:
