@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +99,23 @@ class Snapshot:
         with atomic_folder(folder) as temporary:
             (temporary / "recipe.yaml").write_text(self.recipe.dump())
             for stem, tensors in self.tensors.items():
-                save_file(tensors, temporary / f"{stem}.safetensors")
+                _save(tensors, temporary / f"{stem}.safetensors")
             files = {p.name: (p.stat().st_size, file_digest(p)) for p in sorted(temporary.iterdir())}
             contents = Contents(schema_version=SCHEMA, progress=self.progress, dataset=self.dataset, files=files)
             (temporary / "progress.json").write_text(contents.model_dump_json(indent=2))
         return folder
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """save_file, whose refusal by the disk is an OSError, as any other."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        if said is None:
+            raise
+        number = int(said[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _copy(tensor: Tensor) -> Tensor:
