@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ganlib.data.augment import Augment
 from ganlib.data.preparation import Preparation
@@ -123,30 +123,55 @@ class EvaluateConfig(Config):
     extractor: ExtractorName = "auto"
 
 
+MOST_WORKERS = 4_096
+
+
 class Recipe(Config):
     """One run, whole.
 
-    `workers` 0 trains in the calling process, N on N Ray workers (a GPU each where there are any).
+    `workers` 0 trains in the calling process, N on N Ray workers (a GPU each where there are any), [least, most] on as
+    many of them as the cluster has room for at the time: they join and leave, the global batch stays what it is.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     about: str = ""
     source: str = ""
-    workers: int = Field(0, ge=0, le=4096)
+    workers: int | tuple[int, int] = 0
     data: DataConfig
     method: AnyMethod
     optim: OptimConfig
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
 
+    @field_validator("workers", mode="plain")
+    @classmethod
+    def _is_a_count_or_two(cls, value: Any) -> int | tuple[int, int]:
+        match value:
+            case int() if not isinstance(value, bool) and 0 <= value <= MOST_WORKERS:
+                return value
+            case [int(least), int(most)] if 1 <= least <= most <= MOST_WORKERS:
+                return least, most
+        raise ValueError(
+            f"is {value!r}: give a number from 0 to {MOST_WORKERS}, or two, [least, most], for as many as there are"
+        )
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         self.method.check(self.shape)
         if self.train.batch < self.method.least_batch:
             raise ValueError(f"train.batch is {self.train.batch}: this method learns from {self.method.least_batch} up")
-        if self.workers > self.train.batch:
-            raise ValueError(f"train.batch ({self.train.batch}) has to be at least workers ({self.workers})")
+        if self.most_workers > self.train.batch:
+            raise ValueError(f"train.batch ({self.train.batch}) has to be at least workers ({self.most_workers})")
         return self
+
+    @property
+    def least_workers(self) -> int:
+        """Fewer Ray workers than that do not train; 0: the calling process trains."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
     @property
     def image(self) -> ImageShape:

@@ -38,6 +38,9 @@ from ganlib.training.probe import Probe
 from ganlib.training.side import Side
 from ganlib.training.world import World
 
+HEED_EVERY = 8
+"""Rounds after which, within a tick, several workers ask each other whether to end; they wait for the device."""
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -88,6 +91,9 @@ class Trainer:
         )
         self.draws = Draws(train.seed, train.batch, rows, self.device)
         self.probe = Probe(recipe, dataset, rows, self.device, self.world)
+        self.interrupted, self._asked = False, False
+        self._meter = Meter(self.world, self.device)
+        self._measured: dict[str, Tensor] = {}
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(train.seed, "init"))
@@ -109,14 +115,22 @@ class Trainer:
     def run(self) -> Iterator[Tick]:
         """Trains to the recipe's length, handing out a tick every `train.tick` images and at the end.
 
-        Of a run that diverges the last tick, for which nothing is due, has what is not a number; then it raises.
+        Of a run that diverges the last tick, for which nothing is due, has what is not a number; then it raises. A run
+        that is interrupted ends early, `interrupted` is true, and a snapshot taken then goes on from that very round.
         """
-        train, meter = self.recipe.train, Meter(self.world, self.device)
+        train, meter = self.recipe.train, self._meter
         while self.progress.images < self.images_total:
             start, before = time.perf_counter(), self.progress.images
-            target = min(_next_multiple(before, train.tick), self.images_total)
+            began = before - self.progress.tick_images
+            target = min(_next_multiple(began, train.tick), self.images_total)
             while self.progress.images < target:
                 self._round(meter, last=self.progress.images + train.batch * train.steps.discriminator >= target)
+                if self.progress.images < target and self._heed(HEED_EVERY):
+                    self.progress.seconds += time.perf_counter() - start
+                    self.progress.tick_images = self.progress.images - began
+                    self._measured = meter.state()
+                    return
+            self.progress.tick_images, self._measured = 0, {}
             metrics = meter.read()  # the one place that waits for the device
             seconds = time.perf_counter() - start
             self.progress.seconds += seconds
@@ -134,10 +148,19 @@ class Trainer:
                 "checkpoint": train.checkpoint_every,
                 "evaluation": train.evaluate_every,
             }
-            due = {name for name, n in every.items() if final or before // n < seen // n}
-            if any(before < epochs * self.batches.count <= seen for epochs in train.sample_epochs):
+            due = {name for name, n in every.items() if final or began // n < seen // n}
+            if any(began < epochs * self.batches.count <= seen for epochs in train.sample_epochs):
                 due.add("samples")
             yield Tick(seen, self.images_total, metrics, rate, self.progress.seconds, frozenset(due), final)
+            if not final and self._heed():
+                return
+
+    def interrupt(self) -> None:
+        """Asks `run` to end: after the round under way, or, where several workers have to agree on it, soon after.
+
+        One worker that is asked is enough. To be called from any thread, and from a signal's handler.
+        """
+        self._asked = True
 
     def sample(self, count: int, seed: int = 0, **told: Any) -> Tensor:
         """uint8 [count, H, W, C] from the generator's moving average (from the generator where none is kept).
@@ -162,6 +185,7 @@ class Trainer:
                 "discriminator": self.discriminator.optimizer_state(),
             },
             method=self.method.own_state(),
+            meter=self._measured,
         )
 
     def _round(self, meter: Meter, last: bool) -> None:
@@ -242,6 +266,12 @@ class Trainer:
         """The mean over the global batch of what is this worker's mean. Waits for the device."""
         return self.world.sum(value.float() * self.share).item()
 
+    def _heed(self, every: int = 1) -> bool:
+        """Whether the run is to end here. Several workers ask each other, all at once, every so many rounds."""
+        if self.world.size == 1 or self.progress.rounds % every == 0:
+            self.interrupted = self.world.any(self._asked, self.device)
+        return self.interrupted
+
     def _done(self) -> float:
         return self.progress.images / self.images_total
 
@@ -286,6 +316,8 @@ class Trainer:
             state.load_into(self.average, "generator_ema", folder)
         self.generator.load_optimizer_state(state.optimizer("generator"))
         self.discriminator.load_optimizer_state(state.optimizer("discriminator"))
+        self._measured = state.tensors.get("meter", {})
+        self._meter.load(self._measured)
         theirs = state.tensors.get("method", {})
         for name, buffer in self.method.own_state().items():
             if name not in theirs:

@@ -242,4 +242,4 @@ def main() -> None:
             raise
         advice = "; the same command goes on where it stopped" if from_mlflow else ""
         typer.echo(f"gan: {' '.join(str(error).split())}{advice}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_status if isinstance(error, UserError) else 2)
