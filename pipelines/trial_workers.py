@@ -33,9 +33,7 @@ from tuning.member import Task, UnhealthyError
 POLL_SECONDS = 0.2
 
 
-def checkpoints_by_workers(
-    task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int
-) -> Iterator[Path]:
+def checkpoints_by_workers(task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int) -> Iterator[Path]:
     """As `pipelines.trial.train_to_rungs`, on the recipe's workers. Judging does not hold them up."""
     start = where_to_start(task, run)
     for name in ("ended.txt", "unhealthy.txt", "error.txt", "checkpoint_manager_snapshot.json"):
@@ -102,9 +100,7 @@ def _fit(task: Task, run: RunFolder, start: Path | None, threads: int) -> None:
             "start": None if start is None else str(start),
             "threads": threads,
         },
-        scaling_config=ScalingConfig(
-            num_workers=task.recipe.workers, use_gpu=gpus, resources_per_worker=resources
-        ),
+        scaling_config=ScalingConfig(num_workers=task.recipe.workers, use_gpu=gpus, resources_per_worker=resources),
         run_config=RunConfig(
             name=run.name, storage_path=str(run.path.parent), failure_config=FailureConfig(max_failures=0)
         ),
