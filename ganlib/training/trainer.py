@@ -74,12 +74,21 @@ class Trainer:
         world: World | None = None,
     ):
         require_fit(recipe, dataset)
-        recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
         self.recipe, self.dataset = recipe, dataset
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.world = world or World.current()
+        self.interrupted, self._asked = False, False
+        self._meter = Meter(self.world, self.device)
+        self._measured: dict[str, Tensor] = {}
+        self._build(None if resume is None else self._read(resume), resume)
+
+    def _build(self, resumed: State | None, resume: Path | None) -> None:
+        """All that training is made of, for the recipe as it is by now; in the state `resumed` where there is one."""
+        dataset = self.dataset
+        begun = resumed.progress.images - resumed.progress.tick_images if resumed is not None else 0
+        recipe = self.recipe.at(begun)
+        recipe = self.recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
         train, split = recipe.train, dataset.split("train")
-        resumed = None if resume is None else self._read(resume)
         self.progress = self._settled(split) if resumed is None else resumed.progress
         pairing = recipe.method.pairing
         self.images_total = train.length(epoch_images(dataset, pairing))
@@ -91,9 +100,6 @@ class Trainer:
         )
         self.draws = Draws(train.seed, train.batch, rows, self.device)
         self.probe = Probe(recipe, dataset, rows, self.device, self.world)
-        self.interrupted, self._asked = False, False
-        self._meter = Meter(self.world, self.device)
-        self._measured: dict[str, Tensor] = {}
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(train.seed, "init"))
@@ -106,8 +112,8 @@ class Trainer:
             self.average = copy.deepcopy(self.method.generator).requires_grad_(False)
         self.generator = Side(self.method.generator, recipe.optim.generator, self.world)
         self.discriminator = Side(self.method.discriminator, recipe.optim.discriminator, self.world)
-        if resume is not None and resumed is not None:
-            self._load(resumed, resume)
+        if resumed is not None:
+            self._load(resumed, resume or Path("memory"))
         if train.compile:
             self.method.generator.compile()
             self.method.discriminator.compile()
@@ -118,9 +124,11 @@ class Trainer:
         Of a run that diverges the last tick, for which nothing is due, has what is not a number; then it raises. A run
         that is interrupted ends early, `interrupted` is true, and a snapshot taken then goes on from that very round.
         """
-        train, meter = self.recipe.train, self._meter
+        meter = self._meter
         while self.progress.images < self.images_total:
-            start, before = time.perf_counter(), self.progress.images
+            if not self.progress.tick_images:
+                self._keep_to_schedule()
+            train, start, before = self.recipe.train, time.perf_counter(), self.progress.images
             began = before - self.progress.tick_images
             target = min(_next_multiple(began, train.tick), self.images_total)
             while self.progress.images < target:
@@ -253,6 +261,12 @@ class Trainer:
             for name, (value, weight) in looked.items():
                 meter.add({name: value}, weight)
         self.progress.rounds += 1
+
+    def _keep_to_schedule(self) -> None:
+        """Goes on as a run that resumes from here with the changed recipe would, where the schedule changes it here."""
+        if self.recipe.at(self.progress.images) != self.recipe:
+            now = self.snapshot()
+            self._build(State(now.recipe, now.progress, now.dataset, now.tensors), None)
 
     def _leave_out(self, meter: Meter, side: str, its: Tensor, other: Tensor, margin: float) -> bool:
         """Whether this step of a side is left out, `its` reading being ahead of the other's by more than `margin`."""
