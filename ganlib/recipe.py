@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -78,11 +80,32 @@ class OptimConfig(Config):
     ema_half_life: float = Field(0, ge=0)
 
 
+class Change(Config):
+    """From `images` images seen on, fields of the recipe have other values: dotted path -> value."""
+
+    images: int = Field(ge=1)
+    fields: dict[str, Any] = Field(min_length=1)
+
+    @property
+    def overrides(self) -> list[str]:
+        """The same, each `path=value`."""
+        return [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in self.fields.items()]
+
+
+CHANGEABLE = (
+    "optim.*.lr", "optim.*.betas", "optim.*.weight_decay", "optim.*.momentum", "optim.*.decay.*", "train.steps.*",
+    "method.penalty.*", "method.instance_noise.*", "data.augment.*",
+)  # fmt: skip
+"""What may change while a run goes on: weights and the optimizers' state stay what they are, of the shape that they are.
+Of a penalty anything but its kind."""
+
+
 class TrainConfig(Config):
     """How long and in what steps. Lengths are in images that the discriminator has seen; `batch` is global.
 
     Samples are drawn every `sample_every` images, and after each of `sample_epochs`, at the tick that reaches them.
     `stop_when_unhealthy`: end where, as any of these is due, the run's health has a severe verdict that is certain.
+    `schedule`: what changes on the way, at the first tick that begins with so many images seen, in rising order.
     """
 
     batch: int = Field(ge=1, le=65536)
@@ -99,11 +122,17 @@ class TrainConfig(Config):
     evaluate_every: int = Field(200_000, ge=1)
     keep_checkpoints: int = Field(3, ge=1)
     stop_when_unhealthy: bool = False
+    schedule: tuple[Change, ...] = ()
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
         if (self.images is None) == (self.epochs is None):
             raise ValueError("give the length either as train.images or as train.epochs")
+        if any(later.images <= sooner.images for sooner, later in pairwise(self.schedule)):
+            raise ValueError("the changes of a schedule stand in the order of their images, each at other ones")
+        for path in (path for change in self.schedule for path in change.fields):
+            if path.endswith(".kind") or not any(fnmatchcase(path, pattern) for pattern in CHANGEABLE):
+                raise ValueError(f"{path} cannot change while a run goes on; there may: {', '.join(CHANGEABLE)}")
         return self
 
     def length(self, dataset_images: int) -> int:
@@ -145,6 +174,11 @@ class Recipe(Config):
             raise ValueError(f"train.batch is {self.train.batch}: this method learns from {self.method.least_batch} up")
         if self.workers > self.train.batch:
             raise ValueError(f"train.batch ({self.train.batch}) has to be at least workers ({self.workers})")
+        for change in self.train.schedule:
+            try:
+                self.at(change.images)
+            except UserError as error:
+                raise ValueError(f"train.schedule at {change.images} images: {error}") from error
         return self
 
     @property
@@ -197,6 +231,16 @@ class Recipe(Config):
     def with_overrides(self, *overrides: str) -> Recipe:
         """A copy with fields changed, each `path=value`."""
         return Recipe.parse(self.model_dump(mode="json"), overrides)
+
+    def at(self, images: int) -> Recipe:
+        """The recipe as its schedule has it when so many images have been seen; its schedule is still the whole."""
+        schedule = self.train.schedule
+        changes = [change for change in schedule if change.images <= images]
+        if not changes:
+            return self
+        plain = self.model_copy(update={"train": self.train.model_copy(update={"schedule": ()})})
+        then = plain.with_overrides(*(override for change in changes for override in change.overrides))
+        return then.model_copy(update={"train": then.train.model_copy(update={"schedule": schedule})})
 
 
 class _DataAlone(Config):

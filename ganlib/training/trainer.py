@@ -70,12 +70,17 @@ class Trainer:
         world: World | None = None,
     ):
         require_fit(recipe, dataset)
-        recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
         self.recipe, self.dataset = recipe, dataset
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.world = world or World.current()
+        self._build(None if resume is None else self._read(resume), resume)
+
+    def _build(self, resumed: State | None, resume: Path | None) -> None:
+        """All that training is made of, for the recipe as it is by now; in the state `resumed` where there is one."""
+        dataset = self.dataset
+        recipe = self.recipe.at(resumed.progress.images if resumed is not None else 0)
+        recipe = self.recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
         train, split = recipe.train, dataset.split("train")
-        resumed = None if resume is None else self._read(resume)
         self.progress = Progress(loading=self._agree_on_loading(split)) if resumed is None else resumed.progress
         pairing = recipe.method.pairing
         self.images_total = train.length(epoch_images(dataset, pairing))
@@ -99,8 +104,8 @@ class Trainer:
             self.average = copy.deepcopy(self.method.generator).requires_grad_(False)
         self.generator = Side(self.method.generator, recipe.optim.generator, self.world)
         self.discriminator = Side(self.method.discriminator, recipe.optim.discriminator, self.world)
-        if resume is not None and resumed is not None:
-            self._load(resumed, resume)
+        if resumed is not None:
+            self._load(resumed, resume or Path("memory"))
         if train.compile:
             self.method.generator.compile()
             self.method.discriminator.compile()
@@ -110,9 +115,10 @@ class Trainer:
 
         Of a run that diverges the last tick, for which nothing is due, has what is not a number; then it raises.
         """
-        train, meter = self.recipe.train, Meter(self.world, self.device)
+        meter = Meter(self.world, self.device)
         while self.progress.images < self.images_total:
-            start, before = time.perf_counter(), self.progress.images
+            self._keep_to_schedule()
+            train, start, before = self.recipe.train, time.perf_counter(), self.progress.images
             target = min(_next_multiple(before, train.tick), self.images_total)
             while self.progress.images < target:
                 self._round(meter, last=self.progress.images + train.batch * train.steps.discriminator >= target)
@@ -228,6 +234,12 @@ class Trainer:
             for name, (value, weight) in looked.items():
                 meter.add({name: value}, weight)
         self.progress.rounds += 1
+
+    def _keep_to_schedule(self) -> None:
+        """Goes on as a run that resumes from here with the changed recipe would, where the schedule changes it here."""
+        if self.recipe.at(self.progress.images) != self.recipe:
+            now = self.snapshot()
+            self._build(State(now.recipe, now.progress, now.dataset, now.tensors), None)
 
     def _leave_out(self, meter: Meter, side: str, its: Tensor, other: Tensor, margin: float) -> bool:
         """Whether this step of a side is left out, `its` reading being ahead of the other's by more than `margin`."""
