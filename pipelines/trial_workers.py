@@ -100,7 +100,9 @@ def _fit(task: Task, run: RunFolder, start: Path | None, threads: int) -> None:
             "start": None if start is None else str(start),
             "threads": threads,
         },
-        scaling_config=ScalingConfig(num_workers=task.recipe.most_workers, use_gpu=gpus, resources_per_worker=resources),
+        scaling_config=ScalingConfig(
+            num_workers=task.recipe.most_workers, use_gpu=gpus, resources_per_worker=resources
+        ),
         run_config=RunConfig(
             name=run.name, storage_path=str(run.path.parent), failure_config=FailureConfig(max_failures=0)
         ),
