@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,15 +25,15 @@ from pipelines.run_folder import Home, RunFolder
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
 from pipelines.train import create_run, newest_name
+from tests.cluster.nodes import add_node, ray_nodes
 from tests.cluster.processes import descendants, train_workers, wait_until
-from tests.cluster.slowly import ON_RAY, SECONDS
+from tests.cluster.slowly import ON_RAY, PACE
 from tests.cluster.tiny import BY_THE_CLOCK, TINY, lengths, prepare, ticks_of, weights
 from tests.pipelines.conftest import Server
 
 REPOSITORY = Path(__file__).parents[2]
-LENGTHS = lengths(ticks=80, checkpoint_every=8, evaluate_every=8)
-ROUND_SECONDS = 0.05
-HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1_000}
+LENGTHS = lengths(ticks=300, checkpoint_every=10, evaluate_every=20)
+ROUND_SECONDS = "0.1"
 
 
 @dataclass
@@ -60,13 +58,14 @@ class Theatre:
     def undisturbed(self) -> RunFolder:
         """The run that nothing happens to."""
         run = self._create("undisturbed")
-        driver = self.start(run, slowly=0)
+        driver = self.start(run)
         assert driver.wait(600) == 0
         return run
 
     def disturbed(self, name: str, kinds: Sequence[str], dice: random.Random) -> RunFolder:
         """The same run, with one fault after the other, each once the run has got over the one before."""
         run = self._create(name)
+        self._pace.write_text(ROUND_SECONDS)
         driver = self.start(run)
         try:
             for kind in kinds:
@@ -76,6 +75,7 @@ class Theatre:
                 assert not run.finished, f"the run ended before the fault {kind!r}: draw them closer together"
                 driver = FAULTS[kind](self, run, driver, dice)
                 self.tally.faults[kind] += 1
+            self._pace.unlink()  # to the end with it
             assert driver.wait(600) == 0
         finally:
             driver.kill()
@@ -94,15 +94,19 @@ class Theatre:
                 losses.append(f"MLflow has {name} otherwise: {ours.get(name)} and not {theirs.get(name)}")
         self.tally.losses += [f"{run.name}: {loss}" for loss in losses]
 
-    def start(self, run: RunFolder, slowly: float = ROUND_SECONDS) -> subprocess.Popen[bytes]:
+    def start(self, run: RunFolder) -> subprocess.Popen[bytes]:
         """The driver: the command that a person would give again."""
         words = ["train", "--run", run.name, "--home", str(self.home.path), "--tracking", self.server.uri]
-        seconds = {"RAY_ADDRESS": self.nodes.address, "RAY_TRAIN_CALLBACKS": ON_RAY, SECONDS: str(slowly)}
+        slowly = {"RAY_ADDRESS": self.nodes.address, "RAY_TRAIN_CALLBACKS": ON_RAY, PACE: str(self._pace)}
         with (self.home.path / f"{run.name}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "pipelines.cli", *words],
-                env={**os.environ, **seconds}, stdout=log, stderr=log, cwd=REPOSITORY,
+                env={**os.environ, **slowly}, stdout=log, stderr=log, cwd=REPOSITORY,
             )  # fmt: skip
+
+    @property
+    def _pace(self) -> Path:
+        return self.home.path / "pace"
 
     def _create(self, name: str) -> RunFolder:
         return create_run(find_recipe("ring", [*TINY, *LENGTHS, "workers=2"]), self.dataset, self.home, name)
@@ -141,7 +145,7 @@ def kill_node(theatre: Theatre, run: RunFolder, driver: Driver, dice: random.Ran
 
     holding = [node for node in theatre.nodes.worker_nodes if holds(node)]
     theatre.nodes.remove_node(dice.choice(holding), allow_graceful=False)
-    theatre.nodes.add_node(num_cpus=2)
+    add_node(theatre.nodes, 2)
     return driver
 
 
@@ -206,26 +210,13 @@ FAULTS: dict[str, Callable[[Theatre, RunFolder, Driver, random.Random], Driver]]
 @contextmanager
 def theatre(folder: Path, away: float = 5.0) -> Iterator[Theatre]:
     """A cluster, a server and a home below `folder`, all ended with the block."""
-    from ray.cluster_utils import Cluster
-
-    short = tempfile.mkdtemp(prefix="gan", dir="/tmp")  # sockets have short names
-    # Where others' ray.init() would look for a cluster, too.
-    kept, os.environ["RAY_TMPDIR"] = os.environ.get("RAY_TMPDIR"), short
     home = Home(folder / "home").create()
     (folder / "server").mkdir()
-    server, nodes = Server(folder / "server"), None
-    try:
-        server.start()
-        nodes = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": HEALTH}
-        )
-        for _ in range(2):
-            nodes.add_node(num_cpus=2)
-        yield Theatre(home, prepare(home), nodes, server, away)
-    finally:
-        if server.process is not None:
-            server.kill()
-        if nodes is not None:
-            nodes.shutdown()
-        os.environ.pop("RAY_TMPDIR") if kept is None else os.environ.update(RAY_TMPDIR=kept)
-        shutil.rmtree(short, ignore_errors=True)
+    server = Server(folder / "server")
+    with ray_nodes(1, 2, 2) as nodes:
+        try:
+            server.start()
+            yield Theatre(home, prepare(home), nodes, server, away)
+        finally:
+            if server.process is not None:
+                server.kill()

@@ -2,34 +2,36 @@
 
 import os
 import time
+from pathlib import Path
 
 from ray.train.v2._internal.execution.callback import WorkerCallback
 
 from ganlib.training.trainer import Trainer
 
-SECONDS = "GAN_TEST_ROUND_SECONDS"
+PACE = "GAN_TEST_PACE"
+"""The environment variable that names a file, which holds the seconds that a round sleeps; not there: none."""
+
+ON_RAY = "tests.cluster.slowly.Slowly"
+"""For RAY_TRAIN_CALLBACKS, which has Ray Train's workers do so."""
 
 
-def slow_rounds(seconds: float) -> None:
-    """Makes every round of this process's trainers take so much longer."""
+def slow_rounds(pace: Path) -> None:
+    """Makes each round of this process's trainers sleep for as long as the file `pace` says at the time."""
     plain = Trainer._round
 
     def slow(self: Trainer, *arguments: object, **named: object) -> None:
         plain(self, *arguments, **named)
-        time.sleep(seconds)
+        if pace.is_file():
+            time.sleep(float(pace.read_text() or 0))
 
     Trainer._round = slow
 
 
 class Slowly(WorkerCallback):
-    """Named in RAY_TRAIN_CALLBACKS: slows the rounds of Ray Train's workers by what SECONDS says."""
+    """Made in the driver, carried to each worker."""
 
     def __init__(self) -> None:
-        self.seconds = float(os.environ[SECONDS])
+        self.pace = Path(os.environ[PACE])
 
     def after_init_train_context(self) -> None:
-        slow_rounds(self.seconds)
-
-
-ON_RAY = "tests.cluster.slowly.Slowly"
-"""For RAY_TRAIN_CALLBACKS."""
+        slow_rounds(self.pace)

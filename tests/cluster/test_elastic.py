@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,37 +14,38 @@ from pipelines import train as stage
 from pipelines.journal import read_metrics
 from pipelines.run_folder import Home, RunFolder
 from pipelines.shipped import find_recipe
+from tests.cluster.nodes import add_node, ray_nodes
 from tests.cluster.processes import train_workers, wait_until
-from tests.cluster.slowly import ON_RAY, SECONDS
+from tests.cluster.slowly import ON_RAY, PACE
 from tests.cluster.tiny import BATCH, ROUNDS_A_TICK, TINY, lengths, prepare, ticks_of
 
 pytestmark = pytest.mark.slow
 
-TICKS = 60
-LENGTHS = lengths(TICKS, checkpoint_every=5, evaluate_every=TICKS)
-HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1_000}
+TICKS = 150
+LENGTHS = lengths(TICKS, checkpoint_every=TICKS, evaluate_every=TICKS)
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Holds how many seconds a round sleeps."""
+    file = tmp_path / "pace"
+    file.write_text("0.3")
+    monkeypatch.setenv("RAY_TRAIN_CALLBACKS", ON_RAY)
+    monkeypatch.setenv(PACE, str(file))
+    return file
+
+
+@pytest.fixture
+def cluster(pace: Path) -> Iterator[Any]:
     """Ray nodes of one CPU each, as real processes; here one."""
     import ray
-    from ray.cluster_utils import Cluster
 
-    folder = tempfile.mkdtemp(prefix="gan", dir="/tmp")  # sockets have short names
-    monkeypatch.setenv("RAY_TMPDIR", folder)  # where others' ray.init() would look for a cluster, too
-    monkeypatch.setenv("RAY_TRAIN_CALLBACKS", ON_RAY)
-    monkeypatch.setenv(SECONDS, "0.1")
-    nodes = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": HEALTH}
-    )
-    try:
+    with ray_nodes(1) as nodes:
         ray.init(address=nodes.address, log_to_driver=False)
-        yield nodes
-    finally:
-        ray.shutdown()
-        nodes.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield nodes
+        finally:
+            ray.shutdown()
 
 
 def drain(node: Any, seconds: float) -> None:
@@ -63,7 +62,7 @@ def drain(node: Any, seconds: float) -> None:
 
 
 def test_nodes_join_are_reclaimed_and_die_and_the_curve_is_that_of_one_process(
-    cluster: Any, tmp_path: Path, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+    cluster: Any, pace: Path, tmp_path: Path, tracking_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "RESIZE_EVERY_SECONDS", 1.0)
     home = Home(tmp_path / "home").create()
@@ -77,21 +76,23 @@ def test_nodes_join_are_reclaimed_and_die_and_the_curve_is_that_of_one_process(
 
     def disturb() -> None:
         wait_until(lambda: workers() == 1)
-        node = cluster.add_node(num_cpus=1)
+        node = add_node(cluster, 1)
         wait_until(lambda: workers() == 2)
         said.append("joined")
         before = newest(elastic)
+        assert before > ""  # written when the node joined: no regular one is due before the end
         drain(node, 60)
         wait_until(lambda: newest(elastic) > before)
         said.append("left a checkpoint")
-        # It is the notice's: regular ones are a multiple of five ticks.
         wait_until(lambda: workers() == 1)
         cluster.remove_node(node)
         said.append("went")
-        node = cluster.add_node(num_cpus=1)
+        node = add_node(cluster, 1)
         wait_until(lambda: workers() == 2)
         cluster.remove_node(node, allow_graceful=False)
         said.append("died")
+        wait_until(lambda: workers() == 1)
+        pace.unlink()
 
     thread = threading.Thread(target=disturb, daemon=True)
     thread.start()

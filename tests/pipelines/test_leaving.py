@@ -30,7 +30,13 @@ from tests.cluster.tiny import TINY, lengths, prepare, the_run, ticks_of, weight
 from .test_cli import gan, refused
 
 LENGTHS = lengths(ticks=40, checkpoint_every=10, evaluate_every=20)
-SLOWLY = "from tests.cluster.slowly import slow_rounds; slow_rounds({}); from pipelines.cli import main; main()"
+SLOWLY = """
+from pathlib import Path
+from pipelines.cli import main
+from tests.cluster.slowly import slow_rounds
+slow_rounds(Path({!r}))
+main()
+"""
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -67,8 +73,12 @@ def left(home: Home, tracking: str, tmp_path_factory: pytest.TempPathFactory) ->
     """The same run, told to go by SIGTERM after its sixteenth tick; what it said, and its exit status."""
     own = copy_of(home, tmp_path_factory.mktemp("left") / "home")
     words = ["train", "ring", *TINY, *LENGTHS, "--home", str(own.path), "--tracking", tracking]
+    (own.path / "pace").write_text("0.05")
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOWLY.format(0.02), *words], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
+        [sys.executable, "-c", SLOWLY.format(str(own.path / "pace")), *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
     )
     try:
         wait_until(lambda: list(own.runs.glob("*/run.json")) and len(ticks_of(the_run(own).path)) >= 16)
@@ -238,7 +248,8 @@ def test_a_checkpoint_that_the_disk_refuses_ends_the_run_and_the_one_before_stan
 def test_a_judge_that_is_killed_is_replaced(home: Home, tmp_path: Path, tracking: str) -> None:
     """SIGKILL of the process that judges, beside a training in the calling process."""
     own = copy_of(home, tmp_path / "home")
-    script = SLOWLY.format(0.01)
+    (own.path / "pace").write_text("0.05")
+    script = SLOWLY.format(str(own.path / "pace"))
     words = ["train", "ring", *TINY, *LENGTHS, "--home", str(own.path), "--tracking", tracking]
     process = subprocess.Popen([sys.executable, "-c", script, *words], cwd=REPOSITORY)
     try:
@@ -246,6 +257,7 @@ def test_a_judge_that_is_killed_is_replaced(home: Home, tmp_path: Path, tracking
         judges = descendants("spawn_main", process.pid)
         assert len(judges) == 1
         os.kill(judges[0], signal.SIGKILL)
+        (own.path / "pace").unlink()
         assert process.wait(400) == 0
     finally:
         process.kill()
