@@ -106,8 +106,8 @@ def test_a_study_begins_with_what_it_needs_to_go_on(home: Home, dataset: Dataset
     kept = Settings.read(folder / "settings.json")
     assert kept.points == [Space.parse(DIGITS, own_space(DIGITS)).point(DIGITS)]
     assert find_study(home, "s") == folder.resolve()
+    short = DIGITS.with_overrides("train.images=300")
     with pytest.raises(UserError, match="too short for asha"):
-        short = DIGITS.with_overrides("train.images=300")
         create_study(Asked(short, {}, 5), dataset, home, "t", settings, tracking_uri)
     recall = create_study(Asked(DIGITS, {}, 5, metric="recall"), dataset, home, "r", settings, tracking_uri)
     assert Study.read(recall / "study.json").mode == "max"
