@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ganlib.data import Dataset
-from pipelines.journal import Journal, Status
+from pipelines.journal import Journal, Status, journal_folder, read_entries
 from pipelines.run_folder import RunFacts, RunFolder
 from pipelines.sender import Sender
 from pipelines.tracking import host_facts, mlflow_client
@@ -53,7 +53,6 @@ class StudyRuns:
         self._senders: dict[int, Sender] = {}
         self._pool = ThreadPoolExecutor(1)
         self._drains: list[Future[int]] = []
-        self._told: dict[int, tuple[int, str]] = {}
 
     @property
     def run_id(self) -> str:
@@ -68,40 +67,53 @@ class StudyRuns:
         run = RunFolder(trial_folder(self.folder, trial.number))
         if not run.exists:
             self._create(ledger, trial, run)
-        if trial.number not in self._senders and trial.status == "running":
-            self._send(ledger.study, trial, run)
-        before = self._told.get(trial.number)
-        now = (len(trial.readings), trial.status)
-        if before == now:
-            return
-        self._told[trial.number] = now
+        if trial.number not in self._senders:
+            self._senders[trial.number] = self._sender(ledger.study, trial, run)
+            self._senders[trial.number].start()
         self._say_best(ledger.study)
+        if trial.status == "running":
+            return
         with Journal(run.path, "driver") as journal:
             journal.tags({"gan.trial.status": trial.status, "gan.trial.says": trial.says})
-            if trial.status != "running":
-                journal.finish("FAILED" if trial.status in BAD else "FINISHED")
-        if trial.status != "running" and (sender := self._senders.pop(trial.number, None)) is not None:
-            self._drains.append(self._pool.submit(sender.drain, DRAIN_SECONDS))
+            journal.finish("FAILED" if trial.status in BAD else "FINISHED")
+        self._drain(self._senders[trial.number])
+
+    def go_on(self, ledger: Ledger) -> None:
+        """What a driver that was killed had recorded, and had not said or sent."""
+        for trial in ledger.study.trials:
+            run = RunFolder(trial_folder(self.folder, trial.number))
+            said = read_entries(journal_folder(run.path) / "driver.jsonl")
+            if trial.status == "running" or all(entry.record["kind"] != "finish" for entry in said):
+                self.told(ledger, trial)
+            else:
+                self._drain(self._sender(ledger.study, trial, run))
 
     def end(self, ledger: Ledger, made: list[Path], status: Status) -> int:
         """Ships what there is, files that the study made (below its folder) among it. Returns the records left over."""
         study = ledger.study
+        for number, sender in self._senders.items():
+            if study.trials[number].status == "running":  # the study broke off
+                self._drain(sender)
+        left = sum(drain.result() for drain in self._drains)
         if study.best is not None:
             best = study.trials[study.best]
             self._journal.tags({BEST_TAG: json.dumps(best.values), "gan.study.best_trial": str(best.number)})
             run = RunFolder(trial_folder(self.folder, best.number))
             with Journal(run.path, "driver") as journal:
                 journal.tags({BEST_TAG: "true"})
-            self._send(study, best, run)
+                journal.finish("FINISHED")
+            left += self._sender(study, best, run).drain(DRAIN_SECONDS)
         for path in made:
             self._journal.artifact(path, "study")
         self._journal.finish(status)
-        for sender in self._senders.values():
-            self._drains.append(self._pool.submit(sender.drain, DRAIN_SECONDS))
-        left = sum(drain.result() for drain in self._drains) + self._parent.drain(DRAIN_SECONDS)
+        left += self._parent.drain(DRAIN_SECONDS)
         self._pool.shutdown()
         self._journal.close()
         return left
+
+    def _drain(self, sender: Sender) -> None:
+        """Beside the study, one after the other."""
+        self._drains.append(self._pool.submit(sender.drain, DRAIN_SECONDS))
 
     def _create(self, ledger: Ledger, trial: Trial, run: RunFolder) -> None:
         recipe = ledger.recipe(trial.number)
@@ -121,11 +133,10 @@ class StudyRuns:
                 journal.tags({"gan.trial.repeats": str(trial.repeats)})
             self._describe(journal)
 
-    def _send(self, study: Study, trial: Trial, run: RunFolder) -> None:
+    def _sender(self, study: Study, trial: Trial, run: RunFolder) -> Sender:
         tags = {"recipe": self._recipe, "gan.folder": str(run.path), "gan.kind": "trial", STUDY_TAG: study.name}
         name = f"{study.name}-{trial.number:04d}"
-        self._senders[trial.number] = Sender(run.path, self.uri, self._recipe, name, self.run_id or None, tags)
-        self._senders[trial.number].start()
+        return Sender(run.path, self.uri, self._recipe, name, self.run_id or None, tags)
 
     def _describe(self, journal: Journal) -> None:
         manifest = self.dataset.manifest

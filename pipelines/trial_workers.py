@@ -27,7 +27,7 @@ from ganlib.training.world import World
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
 from pipelines.train_loop import Shelf, draw_samples, record
-from pipelines.trial import LEAST_KEPT, rungs_behind, where_to_start
+from pipelines.trial import rungs_behind, where_to_start
 from tuning.member import Task, UnhealthyError
 
 POLL_SECONDS = 0.2
@@ -134,7 +134,7 @@ def train_loop(config: dict[str, Any]) -> None:
                     return
                 due = [rung for rung in rungs if rung <= tick.images_seen]
                 if due and journal is not None and not _kept(run, due[-1]):
-                    shelf = Shelf(run, journal, max(recipe.train.keep_checkpoints, LEAST_KEPT))
+                    shelf = Shelf(run, journal, len(rungs))  # the judge may be behind
                     shelf.put(checkpoint_name(tick.images_seen), trainer.snapshot(), judge=False)
                     draw_samples(trainer, run, journal)
                 if broadcast_from_rank_zero((run.path / "ended.txt").exists() if first else None):

@@ -163,8 +163,7 @@ def tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcome
     resources.places()  # before anything is recorded of a study that cannot run
     runs = StudyRuns(folder, study, dataset, tracking_uri, _shown(settings, recipe))
     ledger = Ledger(study, Space.parse(recipe, study.space), folder / "study.json", runs.told)
-    for trial in study.trials:  # of a study that goes on, MLflow may lack what its driver had no time to send
-        runs.told(ledger, trial)
+    runs.go_on(ledger)
     objective = TrainTrial(str(dataset.location), study.metric, max(int(settings.cpus), 1))
     made: list[Path] = []
     best: Path | None = None
