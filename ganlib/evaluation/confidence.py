@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
 
 def error_of_mean(values: NDArray[Any]) -> float:
-    """Of a metric that is the mean of `values` [k], one of each sample, or of each disjoint split: their deviation over sqrt(k).
+    """Of a metric that is the mean of `values` [k], one of each sample or each disjoint split: deviation over sqrt(k).
 
     Honest where a split's expectation is the whole's, as the kernel distance's is; of those that depend on how many
     images they are taken of (Frechet, inception score) use `jackknife_error`.

@@ -31,8 +31,8 @@ def evaluate(
     """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
     By the extractor whose label is E, `fid/E`: Frechet distance to the training split; `kid/E`, `precision/E`,
-    `recall/E`, `density/E` and `coverage/E`, of up to 5,000 images a side, as `compare` has them. With a test split also
-    `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images are
+    `recall/E`, `density/E` and `coverage/E`, of up to 5,000 images a side, as `compare` has them. With a test split
+    also `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images are
     (0.01 is a perfect generator's), and `mifid/E`. `sharpness`: mean variance of the Laplacian over the training
     split's. Where E gives probabilities, `inception_score/E`. Each NAME has `NAME_se`, its standard error over the
     samples' draw, and `NAME_floor`: that of the test split (its first `count` images) to the training split, what a
@@ -71,9 +71,7 @@ def _sharpness(found: Findings, reference: Findings, held_out: HeldOut | None) -
     return metrics
 
 
-def _mode_metrics(
-    found: Findings, reference: Findings, held_out: HeldOut | None, names: list[str]
-) -> dict[str, float]:
+def _mode_metrics(found: Findings, reference: Findings, held_out: HeldOut | None, names: list[str]) -> dict[str, float]:
     shares = mode_shares(found.statistics)
     # A class that the classifier finds nowhere in the data counts as found once.
     real = np.maximum(mode_shares(reference.statistics), 1 / reference.statistics.count)

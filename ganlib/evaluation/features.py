@@ -20,7 +20,7 @@ def tensor_of(features: Features) -> Tensor:
     a multiple of 64 bytes, NumPy's anywhere. So the same features give the same metric to the last bit.
     """
     copied = torch.from_numpy(np.require(features, requirements="W")).clone(memory_format=torch.contiguous_format)
-    # A sum is finite only if all of it is, and takes one look at each number. One that is too large for its type is rare.
+    # A sum is finite only if all of it is, and needs no memory; one that is too large for its type is rare.
     if not torch.isfinite(copied.sum()) and not torch.isfinite(copied).all():
         raise UserError(BROKEN)
     return copied

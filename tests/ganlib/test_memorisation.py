@@ -35,7 +35,9 @@ def test_the_share_of_copies_is_what_is_memorised(copied: int) -> None:
 
 def test_held_out_images_themselves_are_below_their_own_quantile_by_its_share() -> None:
     held_out = distances(cloud(1_001, 10, 2))
-    assert memorised_share(held_out, memory_radius(held_out)).value == 10 / 1_001  # below the eleventh, by LOW of 1,000 steps
+    assert (
+        memorised_share(held_out, memory_radius(held_out)).value == 10 / 1_001
+    )  # below the eleventh, by LOW of 1,000 steps
     # Where held-out images are copies too, nothing can be told.
     assert memorised_share(np.zeros(5), memory_radius(np.zeros(5))) == (0, 0)
 
