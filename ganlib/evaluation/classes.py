@@ -22,7 +22,7 @@ from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.sampling import Sampler
 
-MOST_SUMS = 256 << 20
+MOST_SUMS = 64 << 20
 """Bytes of sums of products that are kept at once for the classes' errors, or beside a dataset."""
 
 

@@ -32,8 +32,8 @@ def evaluate(
 
     By the extractor whose label is E, `fid/E`: Frechet distance to the training split; `kid/E`, `precision/E`,
     `recall/E`, `density/E` and `coverage/E`, of up to 5,000 images a side, as `compare` has them. With a test split
-    also `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images are
-    (0.01 is a perfect generator's), and `mifid/E`. `sharpness`: mean variance of the Laplacian over the training
+    also `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images
+    are (0.01 is a perfect generator's), and `mifid/E`. `sharpness`: mean variance of the Laplacian over the training
     split's. Where E gives probabilities, `inception_score/E`. Each NAME has `NAME_se`, its standard error over the
     samples' draw, and `NAME_floor`: that of the test split (its first `count` images) to the training split, what a
     perfect generator of few images would still have.
