@@ -9,7 +9,7 @@ HOME_DIR ?= work
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test,server]'
 	touch $@
 
 # The whole pipeline on real handwriting that needs no download: prepare, train on two Ray workers, evaluate, publish.
