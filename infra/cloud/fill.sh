@@ -6,6 +6,7 @@ set -eu
 
 missing=
 script=
+# shellcheck disable=SC2016 # they stand for themselves
 for name in $(grep -o '${GAN_[A-Z_]*}' "$1" | sort -u | tr -d '${}'); do
     value=$(printenv "$name" || true)
     if [ -z "$value" ]; then
