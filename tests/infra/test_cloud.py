@@ -1,4 +1,4 @@
-"""The clusters of `ray up`: read by Ray as it reads them, their nodes held against Amazon's and Google's own schemas."""
+"""The clusters of `ray up`: held against Ray's schema, and their nodes against Amazon's and Google's own."""
 
 from __future__ import annotations
 

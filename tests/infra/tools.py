@@ -1,4 +1,4 @@
-"""Where infra/ lies, and the tools that it is checked with. A test is skipped, and says so, where there is no such tool."""
+"""Where infra/ lies, and the tools that it is checked with; a test is skipped, and says so, where one is missing."""
 
 from __future__ import annotations
 
