@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_DIR ?= work
+VARIANT ?= cpu
 
-.PHONY: demo test check bench bench-mnist clean
+.PHONY: demo test check bench bench-mnist image clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test,server]'
 	touch $@
 
 # The whole pipeline on real handwriting that needs no download: prepare, train on two Ray workers, evaluate, publish.
@@ -32,6 +33,10 @@ bench: $(VENV)/installed
 # Quality for time on MNIST against Ray's DCGAN example: some twenty minutes.
 bench-mnist: $(VENV)/installed
 	$(BIN)/python -m tests.benchmarks mnist
+
+# The image of a cluster's parts; infra/README.md says what it is for.
+image:
+	docker build -f infra/Dockerfile --build-arg VARIANT=$(VARIANT) -t gan:$(VARIANT) .
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,114 @@
+"""infra/README.md: its `gan` commands are commands, and the files that it names are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+from typer import _click as click  # the one that its commands are made of
+
+from tests.infra.tools import INFRA, OVERLAYS, ROOT, tracked
+
+PAGE = (INFRA / "README.md").read_text()
+SHELL = [line.strip() for line in PAGE.splitlines() if line.startswith("    ")]
+GAN = sorted(
+    {line for line in SHELL if line.startswith("gan ")}
+    | {code for code in re.findall(r"`(gan [^`]+)`", PAGE) if not code.startswith("gan:")}
+    | {
+        f"gan {word}"
+        for path in (INFRA / "kubernetes").rglob("*.yaml")
+        for word in re.findall(r"entrypoint: gan (.*)", path.read_text())
+    }
+)
+
+
+def parse(words: list[str]) -> list[str]:
+    """Reads a command line as `gan` would, without running it; the command's names. Raises click's ClickException."""
+    from typer.main import get_command
+
+    from pipelines.cli import app
+
+    command: Any = get_command(app)
+    context, names, rest = None, [], words
+    while hasattr(command, "commands"):
+        if not rest or rest[0] not in command.commands:
+            raise click.exceptions.UsageError(f"no command {' '.join([*names, *rest[:1]])!r}")
+        context = click.core.Context(command, parent=context, info_name=rest[0])
+        names.append(rest[0])
+        command, rest = command.commands[rest[0]], rest[1:]
+    inner = rest[rest.index("--") + 1 :] if names == ["submit"] and "--" in rest else None
+    command.make_context(names[-1], list(rest), parent=context)
+    return names if inner is None else [*names, *parse(inner)]
+
+
+@pytest.mark.parametrize("line", GAN)
+def test_every_gan_command_is_one(line):
+    words = shlex.split(line.removesuffix("&"), comments=True)[1:]
+    # A sentence names commands without what they need.
+    bare = f"`{line}`" in PAGE and len(words) == 1
+    try:
+        names = parse(words)
+    except click.exceptions.MissingParameter:
+        assert bare
+    except click.exceptions.UsageError as error:
+        pytest.fail(f"{line}: {error.format_message()}")
+    else:
+        assert names[0] == words[0]
+
+
+def test_a_wrong_command_is_found():
+    with pytest.raises(click.exceptions.UsageError, match="no command"):
+        parse(["trian", "digits"])
+    with pytest.raises(click.exceptions.UsageError, match="--sorce"):
+        parse(["train", "digits", "--sorce", "x"])
+
+
+def test_the_page_has_a_job_for_each_way():
+    submitted = [line for line in GAN if line.startswith("gan submit")]
+    assert len(submitted) >= 4
+    assert all("--address http://127.0.0.1:8265 -- " in line for line in submitted)
+
+
+def test_recipes_of_jobs_are_shipped():
+    from pipelines.shipped import shipped_recipes
+
+    recipes = shipped_recipes()
+    for line in GAN:
+        asked = re.search(r"(?:^gan|--) (?:run|train) (\S+)", line)
+        assert asked is None or asked[1] in recipes, line
+
+
+def test_files_that_it_names_are_there():
+    files = tracked()
+    folders = {name.rsplit("/", depth)[0] for name in files for depth in range(1, 6)}
+    for name in set(re.findall(r"\binfra/[\w./-]*\w", PAGE)):
+        if not name.startswith("infra/secrets"):
+            assert name in files | folders, name
+    for name in set(re.findall(r"infra/secrets/(\w+)", PAGE)):
+        assert f"keep {name}" in (INFRA / "secrets.sh").read_text(), name
+
+
+def test_overlays_that_it_applies_are_those_that_are_checked():
+    applied = set(re.findall(r"-k infra/kubernetes/overlays/([\w-]+)", PAGE))
+    assert applied <= set(OVERLAYS)
+    assert {folder.name for folder in (INFRA / "kubernetes" / "overlays").iterdir()} == set(OVERLAYS)
+
+
+def test_the_operator_has_one_version():
+    assert set(re.findall(r"ref=v([\d.]+)", PAGE)) == {"1.7.1"}
+    assert "KubeRay's operator, 1.7.1" in PAGE
+
+
+def test_the_builds_are_those_of_the_makefile():
+    make = (ROOT / "Makefile").read_text()
+    assert "docker build -f infra/Dockerfile --build-arg VARIANT=$(VARIANT) -t gan:$(VARIANT) ." in make
+    for variant in ("cpu", "gpu"):
+        assert f"docker build -f infra/Dockerfile --build-arg VARIANT={variant} -t gan:{variant} ." in SHELL
+
+
+def test_every_secret_is_told():
+    from tests.infra.test_scripts import NAMES
+
+    assert all(f"`{name}`" in PAGE for name in NAMES)
