@@ -34,7 +34,7 @@ HEALTH_TAG = "health"
 
 # How this product uses MLflow, unless the environment says otherwise. mlflow reads some of it while it is imported,
 # and so does every process that this one starts.
-_SETTINGS = {
+SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a team's runs are its own affair
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # the files are small, and the bars break a log
@@ -43,15 +43,19 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # six seconds; MLflow's own 7 hold a caller for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
-for _name, _value in _SETTINGS.items():
+for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every retry
 
 
 def default_tracking_uri(home: Path) -> str:
-    """The environment's MLFLOW_TRACKING_URI, else the SQLite database at `home`/mlflow/mlflow.db (absolute)."""
-    path = quote(str(home.absolute() / "mlflow" / "mlflow.db"))
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path}"
+    """The environment's MLFLOW_TRACKING_URI, else the database in `home`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or home_database(home)
+
+
+def home_database(home: Path) -> str:
+    """The address of the SQLite database at `home`/mlflow/mlflow.db (absolute)."""
+    return f"sqlite:///{quote(str(home.absolute() / 'mlflow' / 'mlflow.db'))}"
 
 
 def check_tracking(uri: str) -> None:
