@@ -208,7 +208,9 @@ def _planned(home: Path, wanted: Wanted) -> State:
     }
     for option, port in named.items():
         if port is not None and not _is_free(port):
-            raise UserError(f"port {port} is taken on {LOOPBACK}; give another with {option}, or none and one is chosen")
+            raise UserError(
+                f"port {port} is taken on {LOOPBACK}; give another with {option}, or none and one is chosen"
+            )
     chosen = _free_ports(3)
     home = home.absolute()
     state = State(

@@ -1,7 +1,7 @@
 """Processes that one command starts in the background and another ends: exactly these, and never others.
 
-Linux reuses process ids, so that a process is known by its id together with the moment at which it started. Each of ours
-leads a session of its own: what it starts is found below it, or, once it is gone, by that session.
+Linux reuses process ids, so that a process is known by its id together with the moment at which it started. Each of
+ours leads a session of its own: what it starts is found below it, or, once it is gone, by that session.
 """
 
 from __future__ import annotations

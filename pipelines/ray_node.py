@@ -41,5 +41,7 @@ def start_raylet(node: Any, *values: Any, **named: Any) -> None:
 if __name__ == "__main__":
     services.get_node_ip_address = loopback
     Node.start_raylet = start_raylet
-    ray_constants.ENABLE_RAY_CLUSTER = True  # of this process alone: its children have ONLY_LOOPBACK from the environment
+    ray_constants.ENABLE_RAY_CLUSTER = (
+        True  # of this process alone: its children have ONLY_LOOPBACK from the environment
+    )
     main()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import cluster, data, health, judging, report, samples, theory
+from pipelines.cli import cluster, data, health, jobs, judging, report, samples, theory
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -41,6 +41,8 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command("prepare")(data.prepare)
 app.command("theory")(theory.theory)
+app.add_typer(jobs.app, name="jobs")
+app.command("submit")(jobs.submit)
 app.command("up")(cluster.up)
 app.command("down")(cluster.down)
 
