@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import data, health, judging, plan, report, samples, theory, tune
+from pipelines.cli import cluster, data, health, jobs, judging, plan, report, samples, theory, tune
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -42,6 +42,10 @@ app.add_typer(data.app, name="data")
 app.command("prepare")(data.prepare)
 app.command("theory")(theory.theory)
 app.command("plan")(plan.plan)
+app.add_typer(jobs.app, name="jobs")
+app.command("submit")(jobs.submit)
+app.command("up")(cluster.up)
+app.command("down")(cluster.down)
 
 
 @app.callback()
