@@ -18,11 +18,11 @@ from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.names import metric_value
 from ganlib.files import write_atomically
-from ganlib.health import worst
+from ganlib.health import fatal
 from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint, read_contents
 from ganlib.training.trainer import Trainer
 from pipelines.evaluate import evaluate_checkpoint
-from pipelines.health import CERTAIN, health_tags, verdicts_of
+from pipelines.health import health_tags, verdicts_of
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
 from pipelines.train_loop import Shelf, draw_samples, record
@@ -71,7 +71,7 @@ class TrainTrial:
         """The reading of a checkpoint; raises UnhealthyError where the run is not worth going on with."""
         metrics = evaluate_checkpoint(run, checkpoint.name, dataset)
         progress = read_contents(checkpoint).progress
-        verdict = worst([one for one in verdicts_of(run) if one.confidence >= CERTAIN])
+        verdict = fatal(verdicts_of(run))
         if verdict is not None:
             raise UnhealthyError(f"{verdict.name}: {verdict.says} (confidence {verdict.confidence:.2f})")
         value = metric_value(metrics, self.metric)
