@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+from tests.pipelines.conftest import free_port
+
 HEALTH = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1_000}
 """A node that died is missed after five seconds."""
 
@@ -42,15 +44,18 @@ def ray_nodes(*cpus: int) -> Iterator[Any]:
     with elsewhere, mock.patch.object(services, "get_node", find_patiently):
         nodes = Cluster()
         try:
-            for position, count in enumerate(cpus):
-                head = {"include_dashboard": False, "_system_config": HEALTH} if position == 0 else {}
-                nodes.add_node(num_cpus=count, node_ip_address="127.0.0.1", **head)
+            add_node(nodes, cpus[0], include_dashboard=False, _system_config=HEALTH)
+            for count in cpus[1:]:
+                add_node(nodes, count)
             yield nodes
         finally:
             nodes.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def add_node(nodes: Any, cpus: int) -> Any:
+def add_node(nodes: Any, cpus: int, **more: Any) -> Any:
     """One more; the node."""
-    return nodes.add_node(num_cpus=cpus, node_ip_address="127.0.0.1")
+    # A raylet whose agents choose their ports themselves gives up after 15 s without an answer from them.
+    names = ("dashboard_agent_listen_port", "metrics_agent_port", "metrics_export_port", "runtime_env_agent_port")
+    ports = {name: free_port() for name in names}
+    return nodes.add_node(num_cpus=cpus, node_ip_address="127.0.0.1", **ports, **more)
