@@ -32,7 +32,7 @@ from tests.cluster.tiny import BY_THE_CLOCK, TINY, lengths, prepare, ticks_of, w
 from tests.pipelines.conftest import Server
 
 REPOSITORY = Path(__file__).parents[2]
-LENGTHS = lengths(ticks=300, checkpoint_every=10, evaluate_every=20)
+LENGTHS = lengths(ticks=200, checkpoint_every=10, evaluate_every=20)
 ROUND_SECONDS = "0.1"
 
 
@@ -65,7 +65,7 @@ class Theatre:
     def disturbed(self, name: str, kinds: Sequence[str], dice: random.Random) -> RunFolder:
         """The same run, with one fault after the other, each once the run has got over the one before."""
         run = self._create(name)
-        self._pace.write_text(ROUND_SECONDS)
+        self.pace.write_text(ROUND_SECONDS)
         driver = self.start(run)
         try:
             for kind in kinds:
@@ -75,7 +75,7 @@ class Theatre:
                 assert not run.finished, f"the run ended before the fault {kind!r}: draw them closer together"
                 driver = FAULTS[kind](self, run, driver, dice)
                 self.tally.faults[kind] += 1
-            self._pace.unlink()  # to the end with it
+            self.pace.unlink()  # to the end with it
             assert driver.wait(600) == 0
         finally:
             driver.kill()
@@ -97,7 +97,7 @@ class Theatre:
     def start(self, run: RunFolder) -> subprocess.Popen[bytes]:
         """The driver: the command that a person would give again."""
         words = ["train", "--run", run.name, "--home", str(self.home.path), "--tracking", self.server.uri]
-        slowly = {"RAY_ADDRESS": self.nodes.address, "RAY_TRAIN_CALLBACKS": ON_RAY, PACE: str(self._pace)}
+        slowly = {"RAY_ADDRESS": self.nodes.address, "RAY_TRAIN_CALLBACKS": ON_RAY, PACE: str(self.pace)}
         with (self.home.path / f"{run.name}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "pipelines.cli", *words],
@@ -105,7 +105,8 @@ class Theatre:
             )  # fmt: skip
 
     @property
-    def _pace(self) -> Path:
+    def pace(self) -> Path:
+        """The file that says how long a round sleeps."""
         return self.home.path / "pace"
 
     def _create(self, name: str) -> RunFolder:
@@ -159,8 +160,10 @@ def kill_driver(theatre: Theatre, run: RunFolder, driver: Driver, dice: random.R
 def kill_server(theatre: Theatre, run: RunFolder, driver: Driver, dice: random.Random) -> Driver:
     """SIGKILL of the MLflow server, which is away for a while."""
     theatre.server.kill()
+    theatre.pace.write_text("1")  # for the run not to end in the meantime
     time.sleep(theatre.away)
     theatre.server.start()
+    theatre.pace.write_text(ROUND_SECONDS)
     return driver
 
 
