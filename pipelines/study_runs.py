@@ -19,7 +19,7 @@ from pipelines.run_folder import RunFacts, RunFolder
 from pipelines.sender import Sender
 from pipelines.tracking import host_facts, mlflow_client
 from pipelines.train import DRAIN_SECONDS
-from tuning.ledger import BAD, Ledger
+from tuning.ledger import BAD, Ledger, values_of
 from tuning.member import trial_folder
 from tuning.record import Study, Trial
 
@@ -97,7 +97,9 @@ class StudyRuns:
         left = sum(drain.result() for drain in self._drains)
         if study.best is not None:
             best = study.trials[study.best]
-            self._journal.tags({BEST_TAG: json.dumps(best.values), "gan.study.best_trial": str(best.number)})
+            self._journal.tags(
+                {BEST_TAG: json.dumps(values_of(study, best.number)), "gan.study.best_trial": str(best.number)}
+            )
             run = RunFolder(trial_folder(self.folder, best.number))
             with Journal(run.path, "driver") as journal:
                 journal.tags({BEST_TAG: "true"})

@@ -119,6 +119,7 @@ def report_study(outcome: Outcome, home: Home, uri: str) -> None:
     """The end of `gan tune`: the best values, how sure that is, and where everything lies."""
     from ganlib.evaluation.names import plain
     from tuning.distributions import as_yaml
+    from tuning.ledger import values_of
 
     study = outcome.study
     counts = {status: sum(trial.status == status for trial in study.trials) for status in ("finished", "stopped",
@@ -133,8 +134,12 @@ def report_study(outcome: Outcome, home: Home, uri: str) -> None:
         )
     best = study.trials[study.best]
     typer.echo(f"best       trial {best.number}: {plain(study.metric)} {best.readings[-1].value:.4g} in the search")
-    for path, value in best.values.items():
+    for path, value in values_of(study, best.number).items():
         typer.echo(f"           {path}={as_yaml(value)}")
+    if best.mutations:
+        typer.echo(
+            f"           after {len(best.mutations)} changes on the way, which the recipe makes again (train.schedule)"
+        )
     typer.echo(f"recipe     {outcome.best}   (gan train {outcome.best} --source ...)")
     typer.echo(f"record     {outcome.folder / 'study.json'}")
     for page in [path for path in outcome.report if path.suffix == ".html"]:
