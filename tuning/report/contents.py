@@ -11,6 +11,7 @@ from typing import Any, get_args
 import yaml
 
 from tuning.finals import finals
+from tuning.importance import Importances
 from tuning.record import Study, Trial, TrialStatus
 from tuning.report.readings import base_value, best_trial, is_better, last_value, moments, said, values_now
 
@@ -107,6 +108,14 @@ def final_rows(study: Study) -> Rows:
         said_then = "-" if searched is None else with_error(searched.value, searched.error)
         rows.append((f"{final.number}", mean, ", ".join(each), said_then, duration(final.seconds)))
     return rows
+
+
+def importance_rows(weights: Importances) -> Rows:
+    """Of each parameter, in percent: total share, its interval, what it does alone."""
+    return [
+        (one.path, f"{100 * one.total:.0f}", f"{100 * one.low:.0f} to {100 * one.high:.0f}", f"{100 * one.alone:.0f}")
+        for one in weights.parameters
+    ]
 
 
 def endings(study: Study) -> list[tuple[str, int]]:
