@@ -98,8 +98,8 @@ def load_lpips(vgg16: Path, linear: Path, digest: str) -> Lpips:
     """Of two files of torch's. Raises UserError where they hold anything else."""
     try:
         # weights_only: a pickle from elsewhere must not run its code here.
-        states = (torch.load(path, map_location="cpu", weights_only=True) for path in (vgg16, linear))
-        return Lpips(*states, digest)
+        state, layers = (torch.load(path, map_location="cpu", weights_only=True) for path in (vgg16, linear))
+        return Lpips(state, layers, digest)
     except Exception as error:  # torch's reader raises nearly anything on a broken file
         raise UserError(
             f"{vgg16} and {linear} hold no weights of LPIPS ({type(error).__name__}): VGG-16 as torchvision has it, "

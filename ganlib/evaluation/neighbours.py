@@ -120,8 +120,10 @@ def overlap(
                 own = squares[part.start - rows.start : part.stop - rows.start]
                 recalled[split, columns] |= (own - ours[part, None]).amin(0) <= 0
                 covered[split, columns] |= own.amin(0) < broad[columns]
-    sums = (np.add.reduceat(each.numpy().astype(np.int64), ends[:-1]) for each in (precise, inside))
-    return Overlap(np.diff(ends), *sums, recalled.numpy(), covered.numpy(), wide)
+    precise_sums, inside_sums = (
+        np.add.reduceat(each.numpy().astype(np.int64), ends[:-1]) for each in (precise, inside)
+    )
+    return Overlap(np.diff(ends), precise_sums, inside_sums, recalled.numpy(), covered.numpy(), wide)
 
 
 def nearest(queries: Features, points: Features) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -136,8 +136,8 @@ def paired_metrics(
             whole = np.broadcast_to(mean, truth.shape)
             values.setdefault(f"paired_of_mean/{figure}", []).append(of(whole, truth / 255))
         if lpips is not None:
-            whole = np.broadcast_to(np.rint(mean * 255).astype(np.uint8), truth.shape)
-            for family, images in (("paired_lpips", made), ("paired_lpips_of_mean", whole)):
+            levels = np.broadcast_to(np.rint(mean * 255).astype(np.uint8), truth.shape)
+            for family, images in (("paired_lpips", made), ("paired_lpips_of_mean", levels)):
                 values.setdefault(f"{family}/{lpips.label}", []).append(lpips.distances(images, truth))
         add("made", made, first)
         add("true", truth, first)
