@@ -187,10 +187,10 @@ def runs(
 ) -> None:
     """Compare runs in a table, by any metric or parameter."""
     from pipelines.runs import runs_table
+    from pipelines.tracking import default_tracking_uri
 
-    table = runs_table(
-        open_tracking(open_home(home), tracking), experiment, sort, [c for c in (columns or "").split(",") if c], limit
-    )
+    uri = tracking or default_tracking_uri(open_home(home).path)
+    table = runs_table(uri, experiment, sort, [c for c in (columns or "").split(",") if c], limit)
     if sys.stdout.isatty():
         from rich.console import Console
 
