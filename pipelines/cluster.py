@@ -1,9 +1,11 @@
-"""Connecting to Ray: the cluster that RAY_ADDRESS names, or one in this machine for the life of this process."""
+"""Connecting to Ray: the cluster that RAY_ADDRESS names, that of `gan up`, or one for the life of this process."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+from pathlib import Path
 
 from ganlib.errors import UserError
 
@@ -23,6 +25,8 @@ def connect(workers: int, object_store_bytes: int | None = None) -> None:
 
     object_store_bytes: of a cluster that is started here; Ray's default is 30 percent of the memory. Raises UserError.
     """
+    if not os.environ.get("RAY_ADDRESS"):
+        _use_local_cluster(workers)  # before Ray is imported, which reads its environment then
     import ray
 
     if ray.is_initialized():
@@ -47,3 +51,20 @@ def connect(workers: int, object_store_bytes: int | None = None) -> None:
             f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); "
             "see /tmp/ray/session_latest/logs, or go on without it (workers=0)"
         ) from error
+
+
+def _use_local_cluster(workers: int) -> None:
+    """Names the cluster that `gan up` started in GAN_HOME, where one runs, and says so. Raises UserError."""
+    from pipelines.local_cluster import cpus, running
+
+    home = os.environ.get("GAN_HOME")
+    state = running(Path(home)) if home else None
+    if state is None:
+        return
+    if workers > cpus(state):
+        raise UserError(
+            f"the cluster of `gan up` has {cpus(state)} CPUs and {workers} workers want one each; end it (`gan down`) "
+            "and start one with more (--cpus), or leave it alone (RAY_ADDRESS=local)"
+        )
+    os.environ.update(state.environment())
+    print(f"on the cluster of `gan up`, {state.address} (RAY_ADDRESS=local: on one of its own)", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""The runs that MLflow holds, read without importing mlflow, whose seconds are most of what a table of runs would take.
+"""The runs that MLflow holds, read without importing mlflow, which takes longer than all else that a table of runs does.
 
-A server is asked through its REST API (/api/2.0/mlflow/...); a SQLite database is read as the pinned mlflow lays it out.
-Nothing is written here.
+A server is asked through its REST API (/api/2.0/mlflow/...); a SQLite database is read as the pinned mlflow lays it
+out. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Store(Protocol):
 
 
 def open_store(uri: str) -> Store:
-    """The store at `uri`: http(s)://host:port or sqlite:////path. Its methods raise UserError where it cannot be read."""
+    """The store at `uri`: http(s)://host:port or sqlite:////path. Raises UserError, as its methods do where it is away."""
     if is_sqlite(uri):
         return _Database(sqlite_path(uri))
     check_address(uri)

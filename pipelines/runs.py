@@ -85,7 +85,7 @@ def _experiments(store: Store, name: str | None) -> list[str]:
     if name is None:
         return list(experiments.values())
     if name not in experiments:
-        raise UserError(f"no experiment is named {name!r}; {_nearest(name, experiments)}")
+        raise UserError(f"no experiment is named {name!r}; {nearest(name, experiments)}")
     return [experiments[name]]
 
 
@@ -171,11 +171,11 @@ def _require(name: str, known: Collection[str]) -> list[str]:
     """The names that are meant by `name`."""
     found = meant(name, known)
     if not found:
-        raise UserError(f"no run has a metric, parameter or tag {name!r}; {_nearest(name, known)}")
+        raise UserError(f"no run has a metric, parameter or tag {name!r}; {nearest(name, known)}")
     return found
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """The names that are spelled much like `name`, or that hold it."""
     known = sorted(known)
     near = [*difflib.get_close_matches(name, known, n=3), *(other for other in known if name.lower() in other.lower())]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import cluster, data, health, jobs, judging, report, samples, theory
+from pipelines.cli import cluster, compare, data, health, jobs, judging, report, samples, theory
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -43,6 +43,7 @@ app.command("prepare")(data.prepare)
 app.command("theory")(theory.theory)
 app.add_typer(jobs.app, name="jobs")
 app.command("submit")(jobs.submit)
+app.command("compare")(compare.compare)
 app.command("up")(cluster.up)
 app.command("down")(cluster.down)
 
@@ -158,13 +159,16 @@ def ui(
     tracking: TrackingOption = None,
 ) -> None:
     """Open MLflow's UI on this machine's loopback address."""
+    from pipelines.local_cluster import running
     from pipelines.tracking import check_tracking, default_tracking_uri
 
     opened = open_home(home)
     uri = tracking or default_tracking_uri(opened.path)
-    if uri.startswith("http"):
-        check_tracking(uri)
-        typer.echo(f"MLflow is at {uri}")
+    cluster = None if tracking else running(opened.path)
+    if cluster is not None or uri.startswith("http"):
+        address = cluster.mlflow if cluster is not None else uri
+        check_tracking(address)
+        typer.echo(f"MLflow is at {address}")
         return
     check_tracking(uri)
     artifacts = (opened.path / "mlflow" / "artifacts").as_uri()
