@@ -19,6 +19,9 @@ QUIET = {
 ten times a second takes a core from the training when the two of a laptop are all that it has. Ray's workers give way
 to all others (nice 15), to its daemons and to the evaluation beside them too: here the training goes first."""
 
+home: Path | None = None
+"""The home folder that this process works in, in which a cluster of `gan up` may be."""
+
 
 def connect(workers: int, object_store_bytes: int | None = None) -> None:
     """Connects, or starts a cluster that has room for `workers`. Where there is a connection, nothing happens.
@@ -54,11 +57,10 @@ def connect(workers: int, object_store_bytes: int | None = None) -> None:
 
 
 def _use_local_cluster(workers: int) -> None:
-    """Names the cluster that `gan up` started in GAN_HOME, where one runs, and says so. Raises UserError."""
+    """Names the cluster that `gan up` started in `home`, where one runs, and says so. Raises UserError."""
     from pipelines.local_cluster import cpus, running
 
-    home = os.environ.get("GAN_HOME")
-    state = running(Path(home)) if home else None
+    state = running(home) if home is not None else None
     if state is None:
         return
     if workers > cpus(state):

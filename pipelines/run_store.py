@@ -1,4 +1,4 @@
-"""The runs that MLflow holds, read without importing mlflow, which takes longer than all else that a table of runs does.
+"""The runs that MLflow holds, read without importing mlflow, which takes longer than all else in a table of runs.
 
 A server is asked through its REST API (/api/2.0/mlflow/...); a SQLite database is read as the pinned mlflow lays it
 out. Nothing is written here.
@@ -53,7 +53,7 @@ class Store(Protocol):
 
 
 def open_store(uri: str) -> Store:
-    """The store at `uri`: http(s)://host:port or sqlite:////path. Raises UserError, as its methods do where it is away."""
+    """The store at `uri`: http(s)://host:port or sqlite:////path. Raises UserError, as its methods do."""
     if is_sqlite(uri):
         return _Database(sqlite_path(uri))
     check_address(uri)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines import cluster
+
 if TYPE_CHECKING:
     from pipelines.run_folder import Home
 
@@ -47,7 +49,7 @@ def open_home(path: Path) -> Home:
     from pipelines.run_folder import Home
 
     home = Home(path).create()
-    os.environ["GAN_HOME"] = str(home.path)  # where the stages look for the cluster of `gan up`
+    cluster.home = home.path
     return home
 
 
