@@ -1,9 +1,11 @@
-"""Connecting to Ray: the cluster that RAY_ADDRESS names, or one in this machine for the life of this process."""
+"""Connecting to Ray: the cluster that RAY_ADDRESS names, that of `gan up`, or one for the life of this process."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
+from pathlib import Path
 
 from ganlib.errors import UserError
 
@@ -17,6 +19,9 @@ QUIET = {
 ten times a second takes a core from the training when the two of a laptop are all that it has. Ray's workers give way
 to all others (nice 15), to its daemons and to the evaluation beside them too: here the training goes first."""
 
+home: Path | None = None
+"""The home folder that this process works in, in which a cluster of `gan up` may be."""
+
 
 def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1) -> None:
     """Connects, or starts a cluster that has room for `workers`. Where there is a connection, nothing happens.
@@ -25,6 +30,8 @@ def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1)
     CPUs beyond the cores: the evaluation beside the workers asks for one, gives way to them (nice), and needs no core.
     Raises UserError.
     """
+    if not os.environ.get("RAY_ADDRESS"):
+        _use_local_cluster(workers)  # before Ray is imported, which reads its environment then
     import ray
 
     if ray.is_initialized():
@@ -48,3 +55,19 @@ def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1)
             f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); "
             "see /tmp/ray/session_latest/logs, or go on without it (workers=0)"
         ) from error
+
+
+def _use_local_cluster(workers: int) -> None:
+    """Names the cluster that `gan up` started in `home`, where one runs, and says so. Raises UserError."""
+    from pipelines.local_cluster import cpus, running
+
+    state = running(home) if home is not None else None
+    if state is None:
+        return
+    if workers > cpus(state):
+        raise UserError(
+            f"the cluster of `gan up` has {cpus(state)} CPUs and {workers} workers want one each; end it (`gan down`) "
+            "and start one with more (--cpus), or leave it alone (RAY_ADDRESS=local)"
+        )
+    os.environ.update(state.environment())
+    print(f"on the cluster of `gan up`, {state.address} (RAY_ADDRESS=local: on one of its own)", file=sys.stderr)

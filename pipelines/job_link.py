@@ -1,4 +1,4 @@
-"""A job and its MLflow run, each found from the other: the job's id and page are tags of the run, its page is the job's."""
+"""A job and its MLflow run, each found from the other: by tags of the run, and in the job's metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster, through its Jobs API: the local cluster of `gan up`, or any by its dashboard's address."""
+"""Jobs on a Ray cluster, through its Jobs API: the one of `gan up`, or any by the address of its dashboard."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Cluster:
         """Ray's own client, with the token. Raises UserError where the cluster is not there any more."""
         from ray.job_submission import JobSubmissionClient
 
-        for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
+            logging.getLogger(f"ray.{name}").setLevel(logging.WARNING)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else None
         with told(self.address):
             return JobSubmissionClient(self.address, headers=headers)

@@ -296,6 +296,11 @@ def _cpus(state: State, number: int) -> int:
     return max(1, len(os.sched_getaffinity(0)) // state.nodes) + (number == 0)
 
 
+def cpus(state: State) -> int:
+    """How many CPUs all its nodes have."""
+    return sum(_cpus(state, number) for number in range(state.nodes))
+
+
 def _mlflow_command(state: State) -> list[str]:
     """The server of the home's own database, which commands beside the cluster open themselves."""
     from pipelines.tracking import home_database

@@ -1,7 +1,6 @@
 """Runs side by side, by any metric, parameter or tag."""
 
 import difflib
-import re
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,16 +8,14 @@ from typing import TYPE_CHECKING
 
 from ganlib.errors import UserError
 from ganlib.evaluation.names import judge_of, meant
-from pipelines.tracking import HEALTH_TAG, IMAGES_TAG, mlflow_client
+from pipelines.run_store import Store, StoredRun, open_store
+from pipelines.tracking import HEALTH_TAG, IMAGES_TAG
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
     from rich.table import Table
 
 # What every run has; each comes before a metric, parameter or tag of the same name.
 _FACTS = ("name", "recipe", "status", "images", "dataset", "age", "run")
-_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -62,19 +59,19 @@ def runs_table(
     whole name, `fid/classifier-1a2b3c4d`. Where they have several, as runs on different datasets do, each run has its
     own, with its judge behind it; sorted, the runs of one judge stand together: their numbers alone can be compared.
 
-    Raises UserError for an experiment, a column or a `sort_by` that there is not, naming the nearest that there are;
-    mlflow.MlflowException where MLflow does not answer.
+    Raises UserError for an experiment, a column or a `sort_by` that there is not, naming the nearest that there are,
+    and where MLflow does not answer.
     """
-    client = mlflow_client(tracking_uri)
-    experiments = _experiments(client, experiment)
+    store = open_store(tracking_uri)
+    experiments = _experiments(store, experiment)
     key, descending = (sort_by or "").removeprefix("-"), (sort_by or "").startswith("-")
-    runs = _by(client, experiments, key, descending, limit) if key else _search(client, experiments, limit=limit)
+    runs = _by(store.runs(experiments), key, descending, limit) if key else store.runs(experiments, limit)
     if not runs:
         return RunsTable(list(columns or _FACTS[:-1]), [])
     known = _names(runs)
     if not columns:
-        fids = sorted({name for run in runs for name in run.data.metrics if name.startswith(("fid/", "fid_patch/"))})
-        health = [HEALTH_TAG] if any(HEALTH_TAG in run.data.tags for run in runs) else []
+        fids = sorted({name for run in runs for name in run.metrics if name.startswith(("fid/", "fid_patch/"))})
+        health = [HEALTH_TAG] if any(HEALTH_TAG in run.tags for run in runs) else []
         middle = dict.fromkeys([*(meant(key, known) if key and key not in _FACTS else []), *fids, *health])
         columns = ["name", "recipe", "status", "images", *middle, "dataset", "age"]
     named = {column: _require(column, known) for column in columns}
@@ -82,78 +79,54 @@ def runs_table(
     return RunsTable(heads, [[_cells(run, names) for names in named.values()] for run in runs])
 
 
-def _experiments(client: "MlflowClient", name: str | None) -> list[str]:
+def _experiments(store: Store, name: str | None) -> list[str]:
     """The ids of the experiment `name`, or of all."""
-    experiments = {experiment.name: experiment.experiment_id for experiment in client.search_experiments()}
+    experiments = store.experiments()
     if name is None:
         return list(experiments.values())
     if name not in experiments:
-        raise UserError(f"no experiment is named {name!r}; {_nearest(name, experiments)}")
+        raise UserError(f"no experiment is named {name!r}; {nearest(name, experiments)}")
     return [experiments[name]]
 
 
-def _by(client: "MlflowClient", experiments: list[str], key: str, descending: bool, limit: int) -> "list[Run]":
-    # By a name that is whole MLflow can sort.
-    if key not in _FACTS and (judge_of(key) or "/" not in key) and re.fullmatch(r"[\w.\-/: ]+", key):
-        order = f"metrics.`{key}` {'DESC' if descending else 'ASC'}"
-        runs = _search(client, experiments, order, limit)
-        if runs and key in runs[0].data.metrics:
-            return runs
-    # MLflow sorts parameters as text, 0.001 before 2e-5.
-    runs = _search(client, experiments)
+def _by(runs: list[StoredRun], key: str, descending: bool, limit: int) -> list[StoredRun]:
     names = _require(key, _names(runs)) if runs else []
     ranked: dict[str, tuple[str, str | float]] = {}
     for run in runs:
         values = ((name, _value(run, name)) for name in names)
         there = next(((name, value) for name, value in values if value is not None and value == value), None)
         if there is not None:
-            ranked[run.info.run_id] = there
-    last = [run for run in runs if run.info.run_id not in ranked]
+            ranked[run.run_id] = there
+    last = [run for run in runs if run.run_id not in ranked]
     last.sort(key=lambda run: all(_value(run, name) is None for name in names))  # NaN, then nothing
-    have = [run for run in runs if run.info.run_id in ranked]
+    have = [run for run in runs if run.run_id in ranked]
 
-    def value(run: "Run") -> tuple[bool, str | float]:
+    def value(run: StoredRun) -> tuple[bool, str | float]:
         """Numbers before words."""
-        found = ranked[run.info.run_id][1]
+        found = ranked[run.run_id][1]
         return isinstance(found, str), found
 
     have.sort(key=value, reverse=descending)
-    have.sort(key=lambda run: ranked[run.info.run_id][0])  # stable: in the order of their values by one judge
+    have.sort(key=lambda run: ranked[run.run_id][0])  # stable: in the order of their values by one judge
     return (have + last)[:limit]
 
 
-def _search(
-    client: "MlflowClient", experiments: list[str], order: str | None = None, limit: int | None = None
-) -> "list[Run]":
-    runs: list[Run] = []
-    token = None
-    while limit is None or len(runs) < limit:
-        size = _PAGE if limit is None else min(_PAGE, limit - len(runs))
-        page = client.search_runs(experiments, max_results=size, order_by=[order] if order else None, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            break
-    return runs
-
-
-def _value(run: "Run", column: str) -> str | float | None:
+def _value(run: StoredRun, column: str) -> str | float | None:
     """What the run has in the column: a number where it is one, None where there is nothing."""
-    datasets = [entry.dataset.name for entry in run.inputs.dataset_inputs]
     facts: dict[str, str | float | None] = {
-        "name": run.info.run_name,
-        "recipe": run.data.tags.get("recipe"),
-        "status": run.info.status,
-        "images": _number(run.data.tags.get(IMAGES_TAG)),
-        "dataset": datasets[0] if datasets else None,
-        "age": time.time() - run.info.start_time / 1000,
-        "run": run.info.run_id,
+        "name": run.name,
+        "recipe": run.tags.get("recipe"),
+        "status": run.status,
+        "images": _number(run.tags.get(IMAGES_TAG)),
+        "dataset": run.datasets[0] if run.datasets else None,
+        "age": time.time() - run.start / 1000,
+        "run": run.run_id,
     }
     if column in facts:
         return facts[column]
-    if column in run.data.metrics:
-        return float(run.data.metrics[column])
-    return _number(run.data.params.get(column, run.data.tags.get(column)))
+    if column in run.metrics:
+        return float(run.metrics[column])
+    return _number(run.params.get(column, run.tags.get(column)))
 
 
 def _number(text: str | None) -> str | float | None:
@@ -163,14 +136,14 @@ def _number(text: str | None) -> str | float | None:
         return text
 
 
-def _cells(run: "Run", names: Sequence[str]) -> str:
+def _cells(run: StoredRun, names: Sequence[str]) -> str:
     """What the run has under each of the names that its column means, with the judge where there are several."""
     if len(names) == 1:
         return _cell(run, names[0])
     return ", ".join(f"{text} {judge_of(name)}".strip() for name in names if (text := _cell(run, name)))
 
 
-def _cell(run: "Run", column: str) -> str:
+def _cell(run: StoredRun, column: str) -> str:
     value = _value(run, column)
     if value is None:
         return ""
@@ -190,20 +163,19 @@ def _age(seconds: float) -> str:
     return f"{max(seconds, 0):.0f}s"
 
 
-def _names(runs: "Iterable[Run]") -> set[str]:
-    data = [run.data for run in runs]
-    return {*_FACTS, *(name for one in data for name in (*one.metrics, *one.params, *one.tags))}
+def _names(runs: Iterable[StoredRun]) -> set[str]:
+    return {*_FACTS, *(name for run in runs for name in (*run.metrics, *run.params, *run.tags))}
 
 
 def _require(name: str, known: Collection[str]) -> list[str]:
     """The names that are meant by `name`."""
     found = meant(name, known)
     if not found:
-        raise UserError(f"no run has a metric, parameter or tag {name!r}; {_nearest(name, known)}")
+        raise UserError(f"no run has a metric, parameter or tag {name!r}; {nearest(name, known)}")
     return found
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """The names that are spelled much like `name`, or that hold it."""
     known = sorted(known)
     near = [*difflib.get_close_matches(name, known, n=3), *(other for other in known if name.lower() in other.lower())]

@@ -70,10 +70,10 @@ def check_tracking(uri: str) -> None:
     """
     from mlflow.exceptions import MlflowException
 
-    if _is_sqlite(uri):
-        _check_sqlite(_sqlite_path(uri))
+    if is_sqlite(uri):
+        _check_sqlite(sqlite_path(uri))
     else:
-        _check_address(uri)
+        check_address(uri)
     try:
         with _environment(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT="5"):
             mlflow_client(uri).search_experiments(max_results=1)
@@ -104,7 +104,7 @@ def experiment_id(client: "MlflowClient", name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         uri = client.tracking_uri
-        beside = (_sqlite_path(uri).parent / "artifacts").as_uri() if _is_sqlite(uri) else None
+        beside = (sqlite_path(uri).parent / "artifacts").as_uri() if is_sqlite(uri) else None
         try:
             return str(client.create_experiment(name, artifact_location=beside, tags=KIND))
         except MlflowException:
@@ -220,12 +220,13 @@ def reason(error: BaseException) -> str:
     return textwrap.shorten(str(text), 200)
 
 
-def _is_sqlite(uri: str) -> bool:
+def is_sqlite(uri: str) -> bool:
     """Whether it names a SQLite file; one in memory would be another to each process."""
     return uri.startswith("sqlite:///") and uri.removeprefix("sqlite:///") not in ("", ":memory:")
 
 
-def _sqlite_path(uri: str) -> Path:
+def sqlite_path(uri: str) -> Path:
+    """The file that sqlite:///... names."""
     return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])).absolute()
 
 
@@ -242,7 +243,8 @@ def _check_sqlite(path: Path) -> None:
         raise UserError(f"cannot open the MLflow database {path}: {reason(error)}; name another place") from error
 
 
-def _check_address(uri: str) -> None:
+def check_address(uri: str) -> None:
+    """Raises UserError for what cannot be an address of MLflow."""
     try:
         parts = urlsplit(uri)
         well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import cluster, data, health, jobs, judging, plan, report, samples, theory, tune
+from pipelines.cli import cluster, compare, data, health, jobs, judging, plan, report, samples, theory, tune
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -44,6 +44,7 @@ app.command("theory")(theory.theory)
 app.command("plan")(plan.plan)
 app.add_typer(jobs.app, name="jobs")
 app.command("submit")(jobs.submit)
+app.command("compare")(compare.compare)
 app.command("up")(cluster.up)
 app.command("down")(cluster.down)
 
@@ -160,13 +161,16 @@ def ui(
     tracking: TrackingOption = None,
 ) -> None:
     """Open MLflow's UI on this machine's loopback address."""
+    from pipelines.local_cluster import running
     from pipelines.tracking import check_tracking, default_tracking_uri
 
     opened = open_home(home)
     uri = tracking or default_tracking_uri(opened.path)
-    if uri.startswith("http"):
-        check_tracking(uri)
-        typer.echo(f"MLflow is at {uri}")
+    cluster = None if tracking else running(opened.path)
+    if cluster is not None or uri.startswith("http"):
+        address = cluster.mlflow if cluster is not None else uri
+        check_tracking(address)
+        typer.echo(f"MLflow is at {address}")
         return
     check_tracking(uri)
     artifacts = (opened.path / "mlflow" / "artifacts").as_uri()
@@ -189,10 +193,10 @@ def runs(
 ) -> None:
     """Compare runs in a table, by any metric or parameter."""
     from pipelines.runs import runs_table
+    from pipelines.tracking import default_tracking_uri
 
-    table = runs_table(
-        open_tracking(open_home(home), tracking), experiment, sort, [c for c in (columns or "").split(",") if c], limit
-    )
+    uri = tracking or default_tracking_uri(open_home(home).path)
+    table = runs_table(uri, experiment, sort, [c for c in (columns or "").split(",") if c], limit)
     if sys.stdout.isatty():
         from rich.console import Console
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines import cluster
+
 if TYPE_CHECKING:
     from pipelines.run_folder import Home
 
@@ -46,14 +48,18 @@ def open_home(path: Path) -> Home:
     """The home folder, made where it is missing. Raises UserError."""
     from pipelines.run_folder import Home
 
-    return Home(path).create()
+    home = Home(path).create()
+    cluster.home = home.path
+    return home
 
 
 def open_tracking(home: Home, given: str | None) -> str:
     """The address of an MLflow that answers. Raises UserError."""
+    from pipelines.credentials import without_password
     from pipelines.tracking import check_tracking, default_tracking_uri
 
-    uri = given or default_tracking_uri(home.path)
+    # What is printed, and kept with the run, has no password: MLflow takes it from the environment.
+    uri = without_password(given or default_tracking_uri(home.path), os.environ)
     # Parts of MLflow ask the environment, whatever address its caller names.
     os.environ["MLFLOW_TRACKING_URI"] = uri
     check_tracking(uri)

@@ -1,0 +1,147 @@
+"""`gan submit`, `gan jobs`, `gan down` without a cluster: what is looked at first, and what is said to mistakes."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from ganlib.errors import UserError
+from pipelines.cli.submitted import checked
+from pipelines.local_cluster import State, Wanted, running, up
+from pipelines.processes import Started
+from pipelines.run_folder import Home
+from tests.pipelines.conftest import free_port
+from tests.pipelines.test_cli import gan, refused
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Home(tmp_path / "home").create()
+
+
+@pytest.fixture
+def dashboard() -> Iterator[str]:
+    """What answers as Ray's dashboard does to a request with the token `right` (`http_token_authentication`)."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent = self.headers.get("Authorization")
+            self.send_response(401 if sent is None else 200 if sent == "Bearer right" else 403)
+            self.end_headers()
+            self.wfile.write(json.dumps({"version": "4", "ray_version": "2.60.0"}).encode())
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize("words", [["submit", "--", "recipes"], ["jobs", "list"], ["jobs", "logs", "x"]])
+def test_without_a_cluster_it_is_said_how_to_have_one(words: list[str], home: Home, capsys) -> None:
+    before, after = words[:2] if words[0] == "jobs" else words[:1], words[2:] if words[0] == "jobs" else words[1:]
+    said = refused(capsys, *before, "--home", home.path, *after)
+    assert "no cluster is up" in said
+    assert "gan up" in said
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "http://", "http://user:pass@host:8265", "http://host:99999"])
+def test_an_address_that_is_none_is_refused(address: str, home: Home, capsys) -> None:
+    assert "not an address of Ray's dashboard" in refused(
+        capsys, "jobs", "list", "--address", address, "--home", home.path
+    )
+
+
+def test_an_address_where_nothing_listens_is_one_line(home: Home, capsys) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    said = refused(capsys, "jobs", "list", "--address", address, "--home", home.path)
+    assert f"no Ray cluster answers at {address}: Connection refused" in said
+
+
+def test_a_refused_token_is_one_line_that_does_not_show_it(
+    dashboard: str, home: Home, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "refuses the token, or there is none" in refused(
+        capsys, "jobs", "list", "--address", dashboard, "--home", home.path
+    )
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "wr0ng-token")
+    said = refused(capsys, "jobs", "list", "--address", dashboard, "--home", home.path)
+    assert "refuses the token" in said
+    assert "wr0ng-token" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["train", "digit"], "did you mean 'digits'"),
+        (["train", "digits", "optim.generator.lrr=1"], "did you mean 'optim.generator.lr'"),
+        (["train", "digits", "--bogus"], "No such option: --bogus"),
+        (["trian", "digits"], "No such command 'trian'"),
+        (["down"], "about this machine"),
+        (["train", "--help"], "help needs no cluster"),
+        (["train", "mnist", "--source", "/nowhere"], "/nowhere"),
+        (["train", "digits", "--tracking", "http://me:secret@host:5000"], "go along sealed"),
+    ],
+)
+def test_a_mistake_is_found_before_the_job_is_accepted(words: list[str], part: str, home: Home) -> None:
+    with pytest.raises(UserError) as caught:
+        checked(words, home, local=True, unchecked=False)
+    assert part in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_remote_cluster_gets_recipes_along_and_no_paths_of_this_machine(home: Home, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    assert gan("recipes", "digits") == 0
+    from pipelines.shipped import find_recipe
+
+    recipe.write_text(find_recipe("digits").dump())
+    asked = checked(["train", str(recipe), "train.images=64"], home, local=False, unchecked=False)
+    assert asked.words == ["train", "submitted/mine.yaml", "train.images=64"]
+    assert asked.recipes == [recipe]
+    here = checked(["train", str(recipe), "train.images=64"], home, local=True, unchecked=False)
+    assert here.words[1] == str(recipe)
+    words = ["train", "mnist", "--source", str(tmp_path)]
+    with pytest.raises(UserError, match=r"a path of this machine, which the cluster's nodes do not see"):
+        checked(words, home, local=False, unchecked=False)
+    assert checked(words, home, local=False, unchecked=True).words == words
+
+
+def test_a_taken_port_is_named(home: Home) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is taken .* --dashboard-port"):
+            up(home.path, Wanted(dashboard_port=port), print)
+    assert not (home.path / "cluster" / "cluster.json").exists()
+
+
+def test_what_a_machine_that_crashed_left_is_no_cluster(home: Home, capsys) -> None:
+    """The note of another boot, whose process ids may be anybody's by now."""
+    import os
+
+    dead = Started(name="head", pid=os.getpid(), started=1, boot="another boot", log="")
+    state = State(
+        home=str(home.path), nodes=1, cpus=2, gcs_port=1, dashboard_port=2, mlflow_port=3, tracking=None,
+        temporary=str(home.path), processes=[dead],
+    )  # fmt: skip
+    (home.path / "cluster").mkdir()
+    state.save()
+    assert running(home.path) is None
+    assert "no cluster is up" in refused(capsys, "jobs", "list", "--home", home.path)
+    assert gan("down", "--home", home.path) == 0
+    assert "no cluster is up" in capsys.readouterr().out
+    assert not (home.path / "cluster" / "cluster.json").exists()
+    (home.path / "cluster" / "cluster.json").write_text("{")
+    assert "cluster.json cannot be read" in refused(capsys, "down", "--home", home.path)
