@@ -47,3 +47,12 @@ def connect(workers: int, object_store_bytes: int | None = None) -> None:
             f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); "
             "see /tmp/ray/session_latest/logs, or go on without it (workers=0)"
         ) from error
+
+
+def has_gpus(count: int) -> bool:
+    """Whether the cluster has `count` GPUs, or would have them once its autoscaler has had the nodes for them."""
+    import ray
+    from ray._private.state import state
+
+    most = state.get_max_resources_from_cluster_config() or {}  # as Ray Train asks for it; None without an autoscaler
+    return max(ray.cluster_resources().get("GPU", 0), most.get("GPU", 0)) >= count

@@ -16,7 +16,7 @@ from ganlib.data.unpaired import epoch_images
 from ganlib.errors import UserError
 from ganlib.pictures import animate, curves, sheet
 from ganlib.recipe import Recipe
-from pipelines.cluster import connect
+from pipelines.cluster import connect, has_gpus
 from pipelines.console import Progress
 from pipelines.health import health_tags, verdicts_of
 from pipelines.journal import Journal, Status, journal_folder, read_entries, read_metrics
@@ -113,7 +113,6 @@ def ship(sender: Sender, run: RunFolder) -> None:
 def fit(run: RunFolder, recipe: Recipe) -> None:
     """Runs the training loop on as many workers as the recipe says."""
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
-    import ray
     from ray.train import (
         CheckpointConfig,
         FailureConfig,
@@ -138,7 +137,7 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
     }
     if workers:
         connect(workers)
-        gpus = ray.cluster_resources().get("GPU", 0) >= workers
+        gpus = has_gpus(workers)
         scaling = ScalingConfig(
             num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, **({"GPU": 1} if gpus else {})}
         )
