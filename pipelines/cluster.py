@@ -71,3 +71,12 @@ def _use_local_cluster(workers: int) -> None:
         )
     os.environ.update(state.environment())
     print(f"on the cluster of `gan up`, {state.address} (RAY_ADDRESS=local: on one of its own)", file=sys.stderr)
+
+
+def has_gpus(count: int) -> bool:
+    """Whether the cluster has `count` GPUs, or would have them once its autoscaler has had the nodes for them."""
+    import ray
+    from ray._private.state import state
+
+    most = state.get_max_resources_from_cluster_config() or {}  # as Ray Train asks for it; None without an autoscaler
+    return max(ray.cluster_resources().get("GPU", 0), most.get("GPU", 0)) >= count

@@ -16,7 +16,7 @@ from ganlib.data.unpaired import epoch_images
 from ganlib.errors import UserError
 from ganlib.pictures import animate, curves, sheet
 from ganlib.recipe import Recipe
-from pipelines.cluster import connect
+from pipelines.cluster import connect, has_gpus
 from pipelines.console import Progress
 from pipelines.evaluate import evaluate_checkpoint
 from pipelines.health import health_tags, verdicts_of
@@ -172,7 +172,6 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
 
 def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
     """Ray Train's trainer for `run`; of workers that die it starts others MAX_FAILURES times."""
-    import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, ValidationConfig
     from ray.train.torch import TorchTrainer
 
@@ -182,7 +181,7 @@ def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
     least, most = recipe.least_workers, recipe.most_workers
     elastic = not isinstance(recipe.workers, int)
     if most:
-        gpus = ray.cluster_resources().get("GPU", 0) >= least
+        gpus = has_gpus(least)
         scaling = ScalingConfig(
             num_workers=recipe.workers,
             use_gpu=gpus,

@@ -53,13 +53,13 @@ def database(secrets) -> Iterator[int]:
         command = [str(found[-1] / program), *map(str, words)]
         subprocess.run(command, check=True, capture_output=True, timeout=300, cwd=folder, **owner, **more)
 
-    password = (secrets / "postgres_password").read_bytes()
-    data = folder / "data"
-    run("initdb", "-D", data, "-U", "mlflow", "--auth=scram-sha-256", "--pwfile=/dev/stdin", input=password)
+    password, data, given = (secrets / "postgres_password").read_text(), folder / "data", folder / "password"
+    given.write_text(password)
+    run("initdb", "-D", data, "-U", "mlflow", "--auth=scram-sha-256", f"--pwfile={given}")
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
     run("pg_ctl", "-D", data, "-o", options, "-l", folder / "log", "-w", "-t", "240", "start")
     try:
-        run("createdb", "-h", "127.0.0.1", "-p", port, "-U", "mlflow", "mlflow", env={"PGPASSWORD": password.decode()})
+        run("createdb", "-h", "127.0.0.1", "-p", port, "-U", "mlflow", "mlflow", env={"PGPASSWORD": password})
         yield port
     finally:
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")
