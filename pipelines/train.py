@@ -146,6 +146,8 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
 
     from pipelines.writers import unjudged
 
+    if not isinstance(recipe.workers, int):  # what was counted may be on a node that is about to go: count again then
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
     answer(run)  # who asked before is gone
     if recipe.most_workers:
         elastic = not isinstance(recipe.workers, int)
