@@ -199,6 +199,11 @@ class Recipe(Config):
         return self
 
     @property
+    def elastic(self) -> bool:
+        """Whether workers join and leave while it trains."""
+        return not isinstance(self.workers, int)
+
+    @property
     def least_workers(self) -> int:
         """Fewer Ray workers than that do not train; 0: the calling process trains."""
         return self.workers if isinstance(self.workers, int) else self.workers[0]

@@ -146,10 +146,11 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
 
     from pipelines.writers import unjudged
 
+    if recipe.elastic:  # what was counted may be on a node that is about to go: count again then
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
     answer(run)  # who asked before is gone
     if recipe.most_workers:
-        elastic = not isinstance(recipe.workers, int)
-        connect(recipe.least_workers, spare=0 if elastic else 1)
+        connect(recipe.least_workers, spare=0 if recipe.elastic else 1)
     with on_sigterm(lambda: leave(run) if recipe.most_workers else None):
         while True:
             # Ray's own list of checkpoints would only be second to the folder, which is what a run is resumed from.
@@ -179,7 +180,6 @@ def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
     from pipelines.train_loop import train_loop
 
     least, most = recipe.least_workers, recipe.most_workers
-    elastic = not isinstance(recipe.workers, int)
     if most:
         gpus = has_gpus(least)
         scaling = ScalingConfig(
@@ -192,7 +192,7 @@ def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
         logging.getLogger("ray.train").setLevel(logging.WARNING)
         scaling = ScalingConfig(num_workers=0)
     # Elastic workers take every CPU that there is; the evaluation, which gives way to them, then must not wait for one.
-    judging = {**EVALUATION, "num_cpus": 0} if elastic else EVALUATION
+    judging = {**EVALUATION, "num_cpus": 0} if recipe.elastic else EVALUATION
     return TorchTrainer(
         train_loop,
         train_loop_config={
@@ -207,7 +207,7 @@ def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
             storage_path=str(run.path.parent),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
             checkpoint_config=CheckpointConfig(num_to_keep=None),
-            callbacks=[CheckpointBeforeResize(run)] if elastic else None,
+            callbacks=[CheckpointBeforeResize(run)] if recipe.elastic else None,
         ),
         validation_config=ValidationConfig(fn=validate, ray_remote_kwargs=judging) if most else None,
     )

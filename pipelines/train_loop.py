@@ -165,7 +165,7 @@ def _without_raising(work: Callable[..., None], **how: Any) -> None:
 def record(tick: Tick, trainer: Trainer, run: RunFolder, journal: Journal) -> None:
     """What a tick says, into the journal; a grid where one is due."""
     facts = {"images_per_second": tick.images_per_second, "seconds": tick.seconds}
-    if not isinstance(trainer.recipe.workers, int):
+    if trainer.recipe.elastic:
         facts["workers"] = trainer.world.size
     journal.metrics(tick.images_seen, {**tick.metrics, **facts})
     if "samples" in tick.due:

@@ -74,4 +74,4 @@ def add_node(nodes: Any, cpus: int, **more: Any) -> Any:
 
     patience = mock.patch.object(services, "get_node", find_patiently)
     with patience, mock.patch.object(Node, "start_ray_processes", start_with_ports):
-        return nodes.add_node(num_cpus=cpus, node_ip_address="127.0.0.1", **ports, **more)
+        return nodes.add_node(num_cpus=cpus, **ports, **more)

@@ -17,6 +17,7 @@ from pipelines.run_folder import Home, RunFolder
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
 from pipelines.workflow import run_chain
+from tests.cluster.processes import train_workers
 
 pytestmark = pytest.mark.slow
 
@@ -34,18 +35,6 @@ def request(home: Home) -> DatasetRequest:
 
 def weights(checkpoint: Path) -> dict[str, str]:
     return {path.name: file_digest(path) for path in sorted(checkpoint.glob("*.safetensors"))}
-
-
-def train_workers() -> list[int]:
-    """Process ids of Ray Train's workers on this machine."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::RayTrainWorker" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.fixture(scope="module")
