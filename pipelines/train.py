@@ -270,7 +270,8 @@ def draw(run: RunFolder, journal: Journal, epoch: int) -> None:
     """The curves, the animation and the sheet of the run so far, as artifacts. epoch: its length in images."""
     metrics = read_metrics(run.path)
     series = {title: {name: metrics.get(name, []) for name in names} for title, names in CURVES.items()}
-    series["Frechet distance"] = {name: points for name, points in metrics.items() if name.startswith("fid")}
+    distances = [name for name in metrics if name.startswith("fid") and name.count("/") == 1 and "_se/" not in name]
+    series["Frechet distance"] = {name: metrics[name] for name in distances}
     curves(series, run.pictures / "curves.png")
     samples = sorted(run.pictures.glob("samples-*.png"))
     animate(samples, run.pictures / "animation.gif")

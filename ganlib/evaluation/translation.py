@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
+from ganlib.evaluation.confidence import SPLITS, jackknife_error, total
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import ClassifierExtractor, Extractor, RandomExtractor
 from ganlib.evaluation.samples import BLOCK
@@ -31,10 +33,12 @@ def translation_metrics(
     Of each domain NAME and the label E of an extractor, `extractor` (the fixed random network where it is None) and,
     where the dataset has a classifier of its domains, that: `fid_target/E/NAME`, the Frechet distance of what is
     translated to NAME to the training images that are in it; `fid_before/E/NAME`, that of the same images as they were;
-    `fid_target_floor/E/NAME`, that of the held-out images that are in it. With the classifier, `called/NAME` and
-    `called_before/NAME`: the share of the same images that it takes to be of NAME; `judge_accuracy`: its own, on
-    held-out images. `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction). Names
-    without /NAME are means over the domains.
+    `fid_target_floor/E/NAME`, that of the held-out images that are in it; `fid_target_se/E/NAME`, the first one's
+    standard error over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With the classifier,
+    `called/NAME` and `called_before/NAME`: the share of the same images that it takes to be of NAME; `called_se/NAME`,
+    the first one's standard error; `judge_accuracy`: its own, on held-out images. `cycle/l1`: E|x - x'|, x' being
+    translated back, in [-1, 1] (StarGAN's reconstruction). Names without /NAME are means over the domains, and the
+    errors of these.
 
     Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
     """
@@ -58,7 +62,7 @@ def translation_metrics(
         if config.one_domain:
             asked[:] = 0
         asked[:, domain] = 1
-        statistics = _Translated(extractors)
+        statistics = _Translated(extractors, len(lacking))
         for at in range(0, len(lacking), BLOCK):
             rows, targets = lacking[at : at + BLOCK], asked[at : at + BLOCK]
             before = split.take(rows)
@@ -72,35 +76,56 @@ def translation_metrics(
         held = chosen[own[chosen, domain] == 1]
         for number, extractor in enumerate(extractors):
             e = extractor.label
-            found.setdefault(f"fid_target/{e}", {})[name] = frechet_distance(statistics.after[number], real[number])
-            found.setdefault(f"fid_before/{e}", {})[name] = frechet_distance(statistics.before[number], real[number])
+            moved, was = statistics.after[number], statistics.before[number]
+            found.setdefault(f"fid_target/{e}", {})[name] = frechet_distance(total(moved), real[number])
+            found.setdefault(f"fid_before/{e}", {})[name] = frechet_distance(total(was), real[number])
+            if len(lacking) >= 2 * SPLITS:
+                error = jackknife_error(moved, partial(frechet_distance, b=real[number]))
+                found.setdefault(f"fid_target_se/{e}", {})[name] = error
             if len(held) > 1:
                 floor = frechet_distance(_statistics(split, held, extractor), real[number])
                 found.setdefault(f"fid_target_floor/{e}", {})[name] = floor
         if judged:
-            found.setdefault("called", {})[name] = _share(statistics.after[-1], domain)
-            found.setdefault("called_before", {})[name] = _share(statistics.before[-1], domain)
-    metrics = {"cycle/l1": sum(total for total, _ in distances) / max(sum(size for _, size in distances), 1)}
+            called = _share(total(statistics.after[-1]), domain)
+            found.setdefault("called", {})[name] = called
+            found.setdefault("called_se", {})[name] = float(np.sqrt(called * (1 - called) / (len(lacking) - 1)))
+            found.setdefault("called_before", {})[name] = _share(total(statistics.before[-1]), domain)
+    metrics = {"cycle/l1": sum(apart for apart, _ in distances) / max(sum(size for _, size in distances), 1)}
     if judged and dataset.manifest.classifier is not None:
         metrics["judge_accuracy"] = dataset.manifest.classifier.accuracy
     for metric, values in found.items():
-        metrics[metric] = float(np.mean(list(values.values())))
+        each = np.array(list(values.values()))
+        # The errors of independent numbers add up as squares.
+        of_errors = metric.partition("/")[0].endswith("_se")
+        metrics[metric] = float(np.sqrt(np.square(each).sum()) / len(each) if of_errors else each.mean())
         metrics |= {f"{metric}/{name}": value for name, value in values.items()}
     return metrics
 
 
 class _Translated:
-    """Statistics of images before and after translation, by each extractor."""
+    """Statistics of `count` images before and after translation, by each extractor, in `SPLITS` disjoint splits."""
 
-    def __init__(self, extractors: list[Extractor]):
-        self.extractors = extractors
-        self.before: list[FeatureStatistics] = []
-        self.after: list[FeatureStatistics] = []
+    def __init__(self, extractors: list[Extractor], count: int):
+        self.extractors, self.count, self._seen = extractors, count, 0
+        self.before: list[list[FeatureStatistics]] = [[] for _ in extractors]
+        self.after: list[list[FeatureStatistics]] = [[] for _ in extractors]
 
     def add(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
+        """The next images, in their order."""
+        owners = (self._seen + np.arange(len(before))) * SPLITS // self.count
+        self._seen += len(before)
+        if self.count < 2 * SPLITS:
+            owners[:] = 0
         for sums, images in ((self.before, before), (self.after, after)):
-            parts = [FeatureStatistics.of(*extractor.features(images)) for extractor in self.extractors]
-            sums[:] = [held + part for held, part in zip(sums, parts, strict=True)] if sums else parts
+            for splits, extractor in zip(sums, self.extractors, strict=True):
+                features, probabilities = extractor.features(images)
+                for owner in np.unique(owners):
+                    rows = owners == owner
+                    part = FeatureStatistics.of(features[rows], None if probabilities is None else probabilities[rows])
+                    if owner == len(splits):
+                        splits.append(part)
+                    else:
+                        splits[owner] = splits[owner] + part
 
 
 def _statistics(split: Split, rows: NDArray[np.int64], extractor: Extractor) -> FeatureStatistics:
@@ -108,10 +133,7 @@ def _statistics(split: Split, rows: NDArray[np.int64], extractor: Extractor) -> 
         FeatureStatistics.of(*extractor.features(split.take(rows[at : at + BLOCK])))
         for at in range(0, len(rows), BLOCK)
     )
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return total
+    return total([*parts])
 
 
 def _share(statistics: FeatureStatistics, domain: int) -> float:

@@ -84,11 +84,14 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     assert 9 < metrics["inception_score/classifier"] <= 10
     assert 9 < metrics["inception_score_floor/classifier"] <= 10
     assert 0 < metrics["inception_score_se/classifier"] < 0.1
-    compared = {"fid", "kid", "inception_score", "precision", "recall", "density", "coverage"}
-    names = compared | {f"{name}_floor" for name in compared} | {"fid_se", "kid_se", "inception_score_se"}
-    judged = {f"{name}/classifier" for name in names | {"memorised", "mifid"}}
+    each = {"fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "memorised", "mifid"}
+    judged = {f"{name}{suffix}/classifier" for name in each for suffix in ("", "_se", "_floor")}
     modes = {"modes/covered", "modes/kl", "mode_share_min", *(f"mode_share/{digit}" for digit in range(10))}
-    assert metrics.keys() == judged | modes | {"sharpness", "sharpness_floor"}
+    modes |= {"modes/covered_floor", "modes/kl_floor", "modes/kl_se"}
+    assert metrics["modes/covered_floor"] == 10
+    assert 0 <= metrics["modes/kl_floor"] < 0.1
+    assert 0 <= metrics["modes/kl_se"] < 0.01
+    assert metrics.keys() == judged | modes | {"sharpness", "sharpness_se", "sharpness_floor"}
 
 
 def test_the_classifier_is_the_same_every_time_it_is_trained(few: Dataset, tmp_path: Path) -> None:

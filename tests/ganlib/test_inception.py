@@ -59,6 +59,9 @@ def test_the_whole_way_from_pixels_is_torch_fidelitys(theirs: FeatureExtractorIn
         assert features.dtype == np.float64
         assert probabilities is not None
         np.testing.assert_allclose(features, found.numpy(), rtol=1e-4, atol=1e-5 * float(found.max()))
+        # As a generator gives them, in [-1, 1].
+        between = extractor.features((images[:2] / np.float32(127.5) - 1).astype(np.float32))[0]
+        np.testing.assert_allclose(between, features[:2], rtol=1e-3, atol=1e-4 * float(found.max()))
         np.testing.assert_allclose(probabilities, torch.softmax(logits.double(), 1).numpy(), rtol=1e-4)
         ours.append(FeatureStatistics.of(features, probabilities))
         expected.append(found.double().numpy())

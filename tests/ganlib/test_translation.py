@@ -69,6 +69,9 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
         shares.append((called(digits, after) == domain).mean())
         assert metrics[f"called/d{domain}"] == pytest.approx(shares[-1])
         assert metrics[f"called_before/d{domain}"] == pytest.approx((called(digits, before) == domain).mean())
+        assert metrics[f"called_se/d{domain}"] == pytest.approx(
+            (called(digits, after) == domain).std(ddof=1) / np.sqrt(len(after))
+        )
         real, found, was, held = (
             FeatureStatistics.of(extractor.features(images)[0], None)
             for images in (train.images[theirs == domain], after, before, test.images[own == domain])
@@ -76,7 +79,13 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
         for name, statistics in (("fid_target", found), ("fid_before", was), ("fid_target_floor", held)):
             expected = frechet_distance(statistics, real)
             assert metric_value(metrics, f"{name}/random/d{domain}") == pytest.approx(expected, rel=1e-4), name
+        features, parts = extractor.features(after)[0], np.arange(len(after)) * 10 // len(after)
+        without = [frechet_distance(FeatureStatistics.of(features[parts != part], None), real) for part in range(10)]
+        error = np.sqrt(9 * np.var(without))
+        assert metric_value(metrics, f"fid_target_se/random/d{domain}") == pytest.approx(error, rel=1e-3)
     assert metrics["called"] == pytest.approx(np.mean(shares))
+    errors = [metrics[f"called_se/d{domain}"] for domain in range(3)]
+    assert metrics["called_se"] == pytest.approx(np.sqrt(np.square(errors).sum()) / 3)
     assert metrics["cycle/l1"] == pytest.approx(np.concatenate(cycles).mean(), rel=1e-6)
     assert digits.manifest.classifier is not None
     assert metrics["judge_accuracy"] == digits.manifest.classifier.accuracy

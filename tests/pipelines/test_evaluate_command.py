@@ -12,6 +12,7 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from ganlib.evaluation.names import meant, metric_value
 from ganlib.evaluation.random_network import RandomExtractor
 from ganlib.networks.base import ImageShape
+from pipelines.cli.judging import print_metrics
 
 from .test_cli import gan, refused
 
@@ -86,3 +87,17 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path, home: list[object], capsy
     assert "there is no dataset or folder none" in refused(capsys, "evaluate", made, "--against", "none", *home)
     (made / "000.png").write_bytes(b"broken")
     assert "000.png cannot be used" in refused(capsys, "evaluate", made, "--against", made, *home)
+
+
+def test_a_score_stands_beside_its_error_and_its_floor(capsys: pytest.CaptureFixture[str]) -> None:
+    print_metrics({
+        "fid/random-00000000": 1.25, "fid_se/random-00000000": 0.05, "fid_floor/random-00000000": 0.5,
+        "modes/kl": 0.25, "modes/kl_se": 0.01, "modes/kl_floor": 0.125, "sharpness": 0.75, "sharpness_floor": 1.0,
+        "mode_share/3": 0.1, "paired_se/l1": 0.5,
+    })  # fmt: skip
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["fid/random-00000000", "1.25", "±", "0.05", "floor", "0.5"],
+        ["modes/kl", "0.25", "±", "0.01", "floor", "0.125"],
+        ["sharpness", "0.75", "floor", "1"],
+        ["paired_se/l1", "0.5"],
+    ]
