@@ -73,7 +73,7 @@ def listened(pids: set[int]) -> set[str]:
     for pid in pids:
         for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
             try:
-                sockets.add(os.readlink(descriptor))
+                sockets.add(str(descriptor.readlink()))
             except OSError:
                 continue
     found = set()

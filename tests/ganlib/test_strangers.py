@@ -38,8 +38,8 @@ def finished(digits16: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def replaced(checkpoint: Path, name: str, content: Path) -> None:
     """`content` in place of the checkpoint's file, whose size and digest its record then has."""
-    shutil.copyfile(content, checkpoint / name)
     contents = read_contents(checkpoint)
+    shutil.copyfile(content, checkpoint / name)
     contents.files[name] = ((checkpoint / name).stat().st_size, file_digest(checkpoint / name))
     (checkpoint / "progress.json").write_text(contents.model_dump_json())
 
