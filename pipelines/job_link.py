@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from dataclasses import replace
+from typing import Any
 
 JOB, JOB_LINK = "GAN_JOB", "GAN_JOB_LINK"
 """Variables of a job's environment: its id, and its page in Ray's dashboard, where its logs are."""
@@ -37,10 +38,11 @@ def link_job_to(run_page: str) -> None:
 
 
 async def _put(job: str, address: str, run_page: str) -> None:
-    from ray._raylet import GcsClient
+    import ray
     from ray.dashboard.modules.job.common import JobInfoStorageClient
 
-    store = JobInfoStorageClient(GcsClient(address=address))
+    raylet: Any = ray._raylet  # compiled; its stub leaves the client out
+    store = JobInfoStorageClient(raylet.GcsClient(address=address))
     found = await store.get_info(job)
     if found is not None:
         await store.put_info(job, replace(found, metadata={**(found.metadata or {}), RUN_LINK: run_page}))

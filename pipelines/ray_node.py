@@ -10,13 +10,14 @@ ports are given here, so that they are told before the agents start.
 
 from typing import Any
 
-from ray import _raylet
+import ray
 from ray._private import ray_constants, services
 from ray._private.node import Node
 from ray.scripts.scripts import main
 
 LOOPBACK = "127.0.0.1"
 
+_raylet: Any = ray._raylet  # compiled; its stub leaves these names out
 _start_raylet = Node.start_raylet
 
 

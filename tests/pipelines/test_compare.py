@@ -59,6 +59,7 @@ def test_a_name_of_several_is_answered_with_their_ids(tracking_uri: str) -> None
     assert all(run in str(caught.value) for run in ids)
 
 
+@pytest.mark.slow
 def test_200_runs_are_listed_whole(tracking_uri: str) -> None:
     """Their number and their order; how long it takes is seen by `gan runs` (mlflow's import is most of it)."""
     from mlflow.entities import Metric, Param

@@ -52,7 +52,7 @@ def test_the_token_is_of_the_variable_then_of_the_file(monkeypatch: pytest.Monke
     (tmp_path / ".ray" / "auth_token").write_text("one\n")
     assert cluster_token() == "one"
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="nowhere .RAY_AUTH_TOKEN_PATH. cannot be read"):
+    with pytest.raises(UserError, match=r"nowhere .RAY_AUTH_TOKEN_PATH. cannot be read"):
         cluster_token()
     monkeypatch.setenv("RAY_AUTH_TOKEN", "two")
     assert cluster_token() == "two"

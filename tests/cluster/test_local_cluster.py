@@ -1,0 +1,195 @@
+"""`gan up`, jobs on it, `gan down`: real processes of Ray and MLflow on this machine, looked at from outside."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.local_cluster import State, recorded
+from pipelines.processes import members
+
+pytestmark = pytest.mark.slow
+
+MLFLOW_SECRET, AWS_SECRET = "pa55-of-mlflow", "s3cret-of-aws"
+SECRETS = {
+    "MLFLOW_TRACKING_USERNAME": "me",
+    "MLFLOW_TRACKING_PASSWORD": MLFLOW_SECRET,
+    "AWS_SECRET_ACCESS_KEY": AWS_SECRET,
+}
+
+
+def gan(*words: object, status: int = 0) -> str:
+    """What the command says, stdout and stderr together; a person's shell names no cluster."""
+    named = ("RAY_", "MLFLOW_TRACKING", "GAN_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(named)} | SECRETS
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, words)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == status, done.stdout
+    assert "Traceback" not in done.stdout or status == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home in which a cluster of two nodes is up."""
+    path = tmp_path_factory.mktemp("home")
+    try:
+        gan("up", "--nodes", 2, "--cpus", 1, "--home", path)
+        yield path
+    finally:
+        gan("down", "--home", path)
+
+
+@pytest.fixture(scope="module")
+def state(home: Path) -> State:
+    found = recorded(home)
+    assert found is not None
+    return found
+
+
+def ask(url: str, token: str | None) -> tuple[int, str]:
+    """HTTP status and body."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
+            return answer.status, answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def listened(pids: set[int]) -> set[str]:
+    """The addresses on which the processes listen, by /proc/net/tcp and tcp6 (state 0A)."""
+    sockets = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                sockets.add(str(descriptor.readlink()))
+            except OSError:
+                continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                packed = b"".join(
+                    struct.pack(">I", *struct.unpack("<I", words[i : i + 4])) for i in range(0, len(words), 4)
+                )
+                found.add(socket.inet_ntop(socket.AF_INET if table == "tcp" else socket.AF_INET6, packed))
+    return found
+
+
+def test_all_of_it_listens_on_loopback_alone(state: State) -> None:
+    pids = set(members(state.processes))
+    assert len(pids) > 10  # two nodes of Ray, with dashboard and agents, and MLflow
+    assert listened(pids) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert len(listened(pids)) > 0
+
+
+def test_a_request_without_the_token_is_refused(state: State) -> None:
+    token = state.token_file.read_text().strip()
+    assert len(token) == 64
+    for path in ("/api/version", "/api/jobs/", "/nodes?view=summary"):
+        assert ask(state.dashboard + path, None)[0] == 401
+        assert ask(state.dashboard + path, "0" * 64)[0] == 403
+        assert ask(state.dashboard + path, token)[0] == 200
+
+
+def test_a_program_without_the_token_cannot_connect_to_ray(state: State, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0" * 64)
+    environment = {**os.environ, **state.environment(), "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    code = "import ray; ray.init(logging_level='ERROR')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "oken" in done.stderr
+
+
+def test_what_is_secret_is_the_owners_alone(home: Path, state: State) -> None:
+    assert stat.S_IMODE(state.token_file.stat().st_mode) == 0o600
+    for folder in (state.folder, Path(state.temporary)):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    token = state.token_file.read_text().strip()
+    for pid in members(state.processes):
+        assert token not in Path(f"/proc/{pid}/cmdline").read_text()
+        assert token not in Path(f"/proc/{pid}/environ").read_text(errors="replace")
+
+
+def test_up_again_is_the_same_cluster(home: Path, state: State) -> None:
+    said = gan("up", "--home", home)
+    assert state.dashboard in said
+    assert "2 nodes" in said
+    assert recorded(home) == state
+    assert "another --cpus" in gan("up", "--cpus", 3, "--home", home, status=2)
+
+
+def test_a_job_and_its_run_name_each_other_and_no_secret(home: Path, state: State) -> None:
+    """A chain's first stage and its parent run suffice: what a job does is the command's own affair."""
+    words = ["gan-that-is-none"]
+    assert "No such command" in gan("submit", "--home", home, "--", *words, status=2)
+    said = gan("submit", "--home", home, "--wait", "--exclude", "tests", "--", "train", "ring", "train.images=256",
+               "train.tick=128", "train.sample_every=256", "train.checkpoint_every=256", "train.evaluate_every=256",
+               "evaluate.samples=64")  # fmt: skip
+    job = next(line.split()[1] for line in said.splitlines() if line.startswith("job "))
+    assert f"{job} succeeded" in said
+    token = state.token_file.read_text().strip()
+    status, body = ask(f"{state.dashboard}/api/jobs/{job}", token)
+    assert status == 200
+    known = json.loads(body)
+    link = known["metadata"]["mlflow.run"]
+    assert link.startswith(f"{state.mlflow}/#/experiments/")
+    assert link in gan("jobs", "status", job, "--home", home)
+    run = json.loads(ask(f"{state.mlflow}/api/2.0/mlflow/runs/get?run_id={link.rpartition('/')[2]}", None)[1])
+    tags = {tag["key"]: tag["value"] for tag in run["run"]["data"]["tags"]}
+    assert tags["ray.job"] == job
+    assert tags["ray.job.link"] == f"{state.dashboard}/#/jobs/{job}"
+    assert "run " in gan("jobs", "logs", job, "--home", home)
+    assert f"{job}" in gan("jobs", "list", "--home", home)
+    assert "has ended already" in gan("jobs", "stop", job, "--home", home)
+    # The credentials went along, and stand nowhere in the clear.
+    assert known["runtime_env"]["env_vars"]["GAN_SEALED"]
+    for secret in (MLFLOW_SECRET, AWS_SECRET, token):
+        assert secret not in body
+        assert secret not in json.dumps(run)
+        for folder in (home, Path(state.temporary)):
+            holders = [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+            assert holders == ([state.token_file] if secret == token and folder == home else [])
+
+
+def test_a_job_that_is_not_there_is_one_line(home: Path) -> None:
+    for words in (["status", "nope"], ["logs", "nope"], ["logs", "-f", "nope"], ["stop", "nope"]):
+        said = gan("jobs", *words, "--home", home, status=2)
+        assert "there is no job nope" in said
+        assert len(said.strip().splitlines()) == 1
+
+
+def test_a_head_that_was_killed_is_replaced_and_down_ends_all(home: Path, state: State) -> None:
+    bystander = subprocess.Popen(["sleep", "600"])
+    head = state.of("head")
+    assert head is not None
+    os.kill(head.pid, signal.SIGKILL)
+    assert "no cluster is up" in gan("jobs", "list", "--home", home, status=2)
+    gan("up", "--cpus", 1, "--home", home)
+    again = recorded(home)
+    assert again is not None
+    assert again.token_file.read_text()
+    assert members(state.processes) == {}
+    assert again.of("head") is not None
+    ours = set(members(again.processes))
+    assert "ended" in gan("down", "--home", home)
+    assert members(again.processes) == {}
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ours)
+    assert not (home / "cluster" / "token").exists()
+    assert "no cluster is up" in gan("down", "--home", home)
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
