@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ganlib.data.augment import Augment
 from ganlib.data.preparation import Preparation
@@ -78,18 +80,40 @@ class OptimConfig(Config):
     ema_half_life: float = Field(0, ge=0)
 
 
+class Change(Config):
+    """From `images` images seen on, fields of the recipe have other values: dotted path -> value."""
+
+    images: int = Field(ge=1)
+    fields: dict[str, Any] = Field(min_length=1)
+
+    @property
+    def overrides(self) -> list[str]:
+        """The same, each `path=value`."""
+        return [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in self.fields.items()]
+
+
+CHANGEABLE = (
+    "optim.*.lr", "optim.*.betas", "optim.*.weight_decay", "optim.*.momentum", "optim.*.decay.*", "train.steps.*",
+    "method.penalty.*", "method.instance_noise.*", "data.augment.*",
+)  # fmt: skip
+"""What may change while a run goes on: the weights and the optimizers' state stay what they are, of the same shape. Of a
+penalty anything but its kind."""
+
+
 class TrainConfig(Config):
     """How long and in what steps. Lengths are in images that the discriminator has seen; `batch` is global.
 
+    `precision`: "auto" is bf16 where the hardware computes it, fp32 elsewhere; settled as a run starts.
     Samples are drawn every `sample_every` images, and after each of `sample_epochs`, at the tick that reaches them.
     `stop_when_unhealthy`: end where, as any of these is due, the run's health has a severe verdict that is certain.
+    `schedule`: what changes on the way, at the first tick that begins with so many images seen, in rising order.
     """
 
     batch: int = Field(ge=1, le=65536)
     images: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
     steps: Steps = Steps()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     compile: bool = False
     seed: int = Field(0, ge=0, lt=2**32)
     tick: int = Field(8_000, ge=1)
@@ -99,11 +123,17 @@ class TrainConfig(Config):
     evaluate_every: int = Field(200_000, ge=1)
     keep_checkpoints: int = Field(3, ge=1)
     stop_when_unhealthy: bool = False
+    schedule: tuple[Change, ...] = ()
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
         if (self.images is None) == (self.epochs is None):
             raise ValueError("give the length either as train.images or as train.epochs")
+        if any(later.images <= sooner.images for sooner, later in pairwise(self.schedule)):
+            raise ValueError("the changes of a schedule stand in the order of their images, each at other ones")
+        for path in (path for change in self.schedule for path in change.fields):
+            if path.endswith(".kind") or not any(fnmatchcase(path, pattern) for pattern in CHANGEABLE):
+                raise ValueError(f"{path} cannot change while a run goes on; there may: {', '.join(CHANGEABLE)}")
         return self
 
     def length(self, dataset_images: int) -> int:
@@ -122,30 +152,60 @@ class EvaluateConfig(Config):
     extractor: ExtractorName = "auto"
 
 
+MOST_WORKERS = 4_096
+
+
 class Recipe(Config):
     """One run, whole.
 
-    `workers` 0 trains in the calling process, N on N Ray workers (a GPU each where there are any).
+    `workers` 0 trains in the calling process, N on N Ray workers (a GPU each where there are any), [least, most] on as
+    many of them as the cluster has room for at the time: they join and leave, the global batch stays what it is.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     about: str = ""
     source: str = ""
-    workers: int = Field(0, ge=0, le=4096)
+    workers: int | tuple[int, int] = 0
     data: DataConfig
     method: AnyMethod
     optim: OptimConfig
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
 
+    @field_validator("workers", mode="plain")
+    @classmethod
+    def _is_a_count_or_two(cls, value: Any) -> int | tuple[int, int]:
+        match value:
+            case int() if not isinstance(value, bool) and 0 <= value <= MOST_WORKERS:
+                return value
+            case [int(least), int(most)] if 1 <= least <= most <= MOST_WORKERS:
+                return least, most
+        raise ValueError(
+            f"is {value!r}: give a number from 0 to {MOST_WORKERS}, or two, [least, most], for as many as there are"
+        )
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         self.method.check(self.shape)
         if self.train.batch < self.method.least_batch:
             raise ValueError(f"train.batch is {self.train.batch}: this method learns from {self.method.least_batch} up")
-        if self.workers > self.train.batch:
-            raise ValueError(f"train.batch ({self.train.batch}) has to be at least workers ({self.workers})")
+        if self.most_workers > self.train.batch:
+            raise ValueError(f"train.batch ({self.train.batch}) has to be at least workers ({self.most_workers})")
+        for change in self.train.schedule:
+            try:
+                self.at(change.images)
+            except UserError as error:
+                raise ValueError(f"train.schedule at {change.images} images: {error}") from error
         return self
+
+    @property
+    def least_workers(self) -> int:
+        """Fewer Ray workers than that do not train; 0: the calling process trains."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
     @property
     def image(self) -> ImageShape:
@@ -197,6 +257,16 @@ class Recipe(Config):
     def with_overrides(self, *overrides: str) -> Recipe:
         """A copy with fields changed, each `path=value`."""
         return Recipe.parse(self.model_dump(mode="json"), overrides)
+
+    def at(self, images: int) -> Recipe:
+        """The recipe as its schedule has it when so many images have been seen; its schedule is still the whole."""
+        schedule = self.train.schedule
+        changes = [change for change in schedule if change.images <= images]
+        if not changes:
+            return self
+        plain = self.model_copy(update={"train": self.train.model_copy(update={"schedule": ()})})
+        then = plain.with_overrides(*(override for change in changes for override in change.overrides))
+        return then.model_copy(update={"train": then.train.model_copy(update={"schedule": schedule})})
 
 
 class _DataAlone(Config):

@@ -18,10 +18,12 @@ ten times a second takes a core from the training when the two of a laptop are a
 to all others (nice 15), to its daemons and to the evaluation beside them too: here the training goes first."""
 
 
-def connect(workers: int, object_store_bytes: int | None = None) -> None:
+def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1) -> None:
     """Connects, or starts a cluster that has room for `workers`. Where there is a connection, nothing happens.
 
-    object_store_bytes: of a cluster that is started here; Ray's default is 30 percent of the memory. Raises UserError.
+    Of a cluster started here: object_store_bytes (Ray's default is 30 percent of the memory), and spare, logical
+    CPUs beyond the cores: the evaluation beside the workers asks for one, gives way to them (nice), and needs no core.
+    Raises UserError.
     """
     import ray
 
@@ -30,8 +32,7 @@ def connect(workers: int, object_store_bytes: int | None = None) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
         return
-    # One logical CPU more than the workers use: the evaluation beside them gives way to them (nice), it needs no core.
-    cpus = max(len(os.sched_getaffinity(0)), workers) + 1
+    cpus = max(len(os.sched_getaffinity(0)), workers) + spare
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy laptop takes longer than Ray's 60 s
     try:
         ray.init(

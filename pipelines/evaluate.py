@@ -16,6 +16,7 @@ from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import Extractor, extractor_for
 from ganlib.evaluation.names import judged_by
 from ganlib.evaluation.paired import has_truth, paired_metrics
+from ganlib.evaluation.path_length import path_metrics
 from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.evaluation.samples import Samples
 from ganlib.evaluation.text import Described
@@ -145,6 +146,8 @@ def judge(
     metrics = evaluate(samples, dataset, config.samples, config.seed, extractor, progress)
     if told and extractor is not None:
         metrics |= class_distances(sampler, dataset, extractor, config.samples, config.seed)
+    if extractor is not None:
+        metrics |= path_metrics(sampler, extractor, config.samples, config.seed)
     return metrics
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ganlib.errors import UserError
-from ganlib.health import Change, Verdict, amended, diagnose, summary, worst
+from ganlib.health import Change, Verdict, amended, diagnose, fatal, summary
 from pipelines.journal import read_metrics
 from pipelines.run_folder import RunFolder
 from pipelines.tracking import HEALTH_TAG
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 VERDICTS_TAG = "health.verdicts"
 """The tag of the verdicts whole, as JSON; HEALTH_TAG has their names alone."""
-
-CERTAIN = 0.8
-"""The least confidence of a verdict that stops a run: four readings of four say so."""
 
 
 def verdicts_of(run: RunFolder) -> list[Verdict]:
@@ -37,7 +34,7 @@ def health_tags(verdicts: Sequence[Verdict]) -> dict[str, str]:
 
 def reason_to_stop(run: RunFolder, verdicts: Sequence[Verdict]) -> str | None:
     """One line for the person whose run is stopped; None where nothing severe is certain enough."""
-    verdict = worst([one for one in verdicts if one.confidence >= CERTAIN])
+    verdict = fatal(verdicts)
     if verdict is None:
         return None
     return (

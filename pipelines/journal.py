@@ -10,6 +10,7 @@ Numbers that JSON lacks are strings ("nan", "inf", "-inf"), so that any JSON rea
 """
 
 import errno
+import fcntl
 import json
 import logging
 import math
@@ -25,6 +26,9 @@ from ganlib.errors import UserError
 
 Writer = Literal["train", "evaluate", "driver", "report"]
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+LOCK_SECONDS = 60.0
+"""How long a writer waits for another one of the same file: the first worker of a run for the one that it replaces."""
 
 # What MLflow takes as the name of a metric, and of an image. Refused here, where the traceback names the caller.
 _METRIC_NAME = re.compile(r"[\w.\- :]+(/[\w.\- :]+)*")
@@ -47,9 +51,11 @@ class Journal:
 
     Once only across resumes: a training that was killed repeats the ticks after its newest checkpoint, so what the file
     already says is skipped: a metric at an `images_seen` where it has a value, a picture at an `images_seen` where
-    it has one, a checkpoint by its name. The first value stands; a resumed run repeats it bit for bit.
+    it has one, a checkpoint by its name. The first value stands; a resumed run repeats it bit for bit. A clock that is
+    set back does not set a file's times back: they stand still until it has caught up.
 
-    Raises UserError where the folder or the file cannot be written.
+    The file is locked (flock), so that a process that is thought dead and lives does not write into it beside this one.
+    Raises UserError where the folder or the file cannot be written, or another process writes it for LOCK_SECONDS more.
     """
 
     def __init__(self, run_folder: Path, writer: Writer) -> None:
@@ -60,10 +66,12 @@ class Journal:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise UserError(f"cannot write the journal {self._path}: {error.strerror}") from error
+        _lock(self._file, self._path)
         self._recorded: set[tuple[str, str, int]] = set()
-        end = 0
+        self._time = end = 0
         for entry in read_entries(self._path):
             self._recorded.update(_identities(entry.record))
+            self._time = max(self._time, entry.record.get("time", 0))
             end = entry.end
         os.ftruncate(self._file, end)
 
@@ -124,7 +132,8 @@ class Journal:
         self.close()
 
     def _append(self, kind: str, **fields: Any) -> None:
-        record = {"kind": kind, "time": time.time_ns() // 1_000_000, **fields}
+        self._time = max(self._time, time.time_ns() // 1_000_000)
+        record = {"kind": kind, "time": self._time, **fields}
         line = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         before = os.fstat(self._file).st_size
         try:
@@ -138,6 +147,22 @@ class Journal:
 
     def _relative(self, path: Path) -> str:
         return path.absolute().relative_to(self._run_folder).as_posix()
+
+
+def _lock(file: int, path: Path) -> None:
+    """Takes the lock that a process which ends, in whatever way, gives back; closes `file` where it cannot be had."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                os.close(file)
+                raise UserError(f"another process writes the journal {path}; wait for it, or end it") from error
+            time.sleep(0.1)
+        except OSError:
+            return  # storage without locks
 
 
 def journal_folder(run_folder: Path) -> Path:

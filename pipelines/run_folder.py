@@ -1,15 +1,21 @@
 """Where things lie: the home folder, and in it one folder a run, which is the whole record of that run.
 
 HOME/datasets/<name>-<digest>/       prepared datasets
-HOME/runs/<run>/                     recipe.yaml, run.json, checkpoint-*/, evaluations/, pictures/, journal/
+HOME/runs/<run>/                     recipe.yaml, run.json, checkpoint-*/, evaluations/, pictures/, journal/, lock
 HOME/mlflow/                         the local MLflow: SQLite database and artifacts
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
+import os
 import secrets
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +25,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
 from ganlib.recipe import Recipe
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,37 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         return (self.path / "run.json").is_file()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training this run while the body runs. Raises UserError where one does.
+
+        By flock: a process that is killed holds nothing. On storage that several machines share it holds between them
+        where the storage's flock does (NFS from Linux 2.6.12 on, Lustre and CephFS); not on mounted buckets.
+        """
+        path = self.path / "lock"
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror}; a run is trained where it can be written"
+            ) from error
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.read(file, 200).decode(errors="replace") or "another process"
+                raise UserError(
+                    f"run {self.name} is being trained by {holder}; wait for it, or end it first"
+                ) from error
+            except OSError as error:
+                _log.warning("%s cannot be locked (%s): see that nobody else trains this run", path, error.strerror)
+            with suppress(OSError):  # a full disk: the lock holds without its holder's name
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            yield
+        finally:
+            os.close(file)
 
     def recipe(self) -> Recipe:
         """The recipe that it began with, at the length that it has now. Raises UserError."""

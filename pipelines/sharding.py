@@ -102,6 +102,7 @@ class ShardedExtractor(Extractor):
 
     def __init__(self, extractor: Extractor, actors: Sequence[Any]):
         self.name, self.digest, self.knows_classes = extractor.name, extractor.digest, extractor.knows_classes
+        self.takes_floats = extractor.takes_floats
         self._actors = actors
 
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

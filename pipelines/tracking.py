@@ -19,11 +19,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from ganlib.errors import UserError
+from pipelines.job_link import job_tags, link_job_to
 from pipelines.journal import Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+# Variables of a job's environment: of the code that was sent, which git does not know there.
+COMMIT, DIRTY = "GAN_SOURCE_COMMIT", "GAN_SOURCE_DIRTY"
 
 # The tag by which a run is found again; its value is made once and kept with the work that the run records.
 RUN_TAG = "gan.run"
@@ -34,7 +38,7 @@ HEALTH_TAG = "health"
 
 # How this product uses MLflow, unless the environment says otherwise. mlflow reads some of it while it is imported,
 # and so does every process that this one starts.
-_SETTINGS = {
+SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # a team's runs are its own affair
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # the files are small, and the bars break a log
@@ -43,15 +47,19 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # six seconds; MLflow's own 7 hold a caller for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
-for _name, _value in _SETTINGS.items():
+for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it warns of every retry
 
 
 def default_tracking_uri(home: Path) -> str:
-    """The environment's MLFLOW_TRACKING_URI, else the SQLite database at `home`/mlflow/mlflow.db (absolute)."""
-    path = quote(str(home.absolute() / "mlflow" / "mlflow.db"))
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path}"
+    """The environment's MLFLOW_TRACKING_URI, else the database in `home`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or home_database(home)
+
+
+def home_database(home: Path) -> str:
+    """The address of the SQLite database at `home`/mlflow/mlflow.db (absolute)."""
+    return f"sqlite:///{quote(str(home.absolute() / 'mlflow' / 'mlflow.db'))}"
 
 
 def check_tracking(uri: str) -> None:
@@ -126,18 +134,28 @@ def open_run(
     """
     client = mlflow_client(tracking_uri)
     experiment_at = experiment_id(client, experiment)
-    all_tags = {**tags, RUN_TAG: unique}
+    all_tags = {**tags, **job_tags(), RUN_TAG: unique}
     run = find_run(client, experiment_at, unique)
     if run is None:
-        return str(client.create_run(experiment_at, start_time, all_tags, run_name).info.run_id)
-    client.update_run(run.info.run_id, status="RUNNING")
-    set_tags(client, run.info.run_id, all_tags)
-    return str(run.info.run_id)
+        run_id = str(client.create_run(experiment_at, start_time, all_tags, run_name).info.run_id)
+    else:
+        run_id = str(run.info.run_id)
+        client.update_run(run_id, status="RUNNING")
+        set_tags(client, run_id, all_tags)
+    if "mlflow.parentRunId" not in tags:
+        link_job_to(run_link(tracking_uri, experiment_at, run_id))
+    return run_id
 
 
 def close_run(tracking_uri: str, run_id: str, status: Status) -> None:
     """End the run with `status`. Raises mlflow.MlflowException where MLflow does not answer."""
     mlflow_client(tracking_uri).set_terminated(run_id, status)
+
+
+def run_link(tracking_uri: str, experiment_at: str, run_id: str) -> str:
+    """The run's page in MLflow; of a database, whose page has no address yet, the part behind it."""
+    server = tracking_uri.rstrip("/") if tracking_uri.startswith("http") else ""
+    return f"{server}/#/experiments/{experiment_at}/runs/{run_id}"
 
 
 def find_run(client: "MlflowClient", experiment_at: str, unique: str) -> "Run | None":
@@ -171,16 +189,27 @@ def host_facts() -> dict[str, str]:
         "version.python": platform.python_version(),
         **{f"version.{package}": metadata.version(package) for package in ("torch", "ray", "mlflow")},
     }
-    commit = _git("rev-parse", "HEAD")
-    if commit is not None:
-        facts["mlflow.source.git.commit"] = commit
-        facts["git.dirty"] = "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
+    if commit := source_commit():
+        facts["mlflow.source.git.commit"], facts["git.dirty"] = commit
     import torch
 
     if torch.cuda.is_available():
         facts["host.gpu"] = torch.cuda.get_device_name(0)
         facts["host.gpu_count"] = str(torch.cuda.device_count())
     return facts
+
+
+def source_commit() -> tuple[str, str] | None:
+    """The commit of this code, and "true" where it was changed since; as a job's submitter had it, in a job.
+
+    None without git or repository.
+    """
+    if commit := os.environ.get(COMMIT):
+        return commit, os.environ.get(DIRTY, "false")
+    head = _git("rev-parse", "HEAD")
+    if head is None:
+        return None
+    return head, "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
 
 
 def reason(error: BaseException) -> str:

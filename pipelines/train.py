@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ganlib.data import Dataset
 from ganlib.data.unpaired import epoch_images
@@ -18,14 +18,25 @@ from ganlib.pictures import animate, curves, sheet
 from ganlib.recipe import Recipe
 from pipelines.cluster import connect, has_gpus
 from pipelines.console import Progress
+from pipelines.evaluate import evaluate_checkpoint
 from pipelines.health import health_tags, verdicts_of
 from pipelines.journal import Journal, Status, journal_folder, read_entries, read_metrics
+from pipelines.notice import TerminatedError, answer, ask_and_wait, asked_to_go, on_sigterm
 from pipelines.run_folder import Home, RunFacts, RunFolder
 from pipelines.sender import Sender
 from pipelines.tracking import host_facts
 
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
 MAX_FAILURES = 3
-"""Times that a run is taken up again from its newest checkpoint after a worker died."""
+"""Times that a run is taken up again after workers died, before it has a newer checkpoint than it began with."""
+
+RESIZE_EVERY_SECONDS = 60.0
+"""How often elastic workers look whether there is room for more of them; to take them in costs some seconds."""
+
+LEAVE_SECONDS = 25.0
+"""How long the end by SIGTERM waits for the workers' checkpoint; Kubernetes kills after 30 s."""
 
 EVALUATION = {"num_cpus": 1, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}}}
 """What the evaluation beside a training asks of Ray. An environment of its own keeps its processes, which give way to
@@ -33,6 +44,14 @@ others, from being taken for training later."""
 
 DRAIN_SECONDS = 60.0
 """How long the end of a run waits for the tracking server; the rest is shipped by the next command on the run."""
+
+PASSED_OVER_TAG = "gan.passed_over"
+"""What was amiss with a checkpoint that a run could not go on from: a tag in its journal and of its MLflow run."""
+
+_log = logging.getLogger(__name__)
+
+PARTING_SECONDS = 3.0
+"""The same, where the process is told to go."""
 
 MARKS = (1, 5, 10, 20, 40, 60)
 """Epochs whose samples stand side by side in one picture (SYSTEMS.md A5)."""
@@ -62,12 +81,13 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
     """Trains `run` to its end, from its newest checkpoint where there is one. Returns the id of its MLflow run.
 
     Raises UserError where a person has to change something: the run diverged, the storage is full, a worker died too
-    often.
+    often, another process trains this very run; and where SIGTERM ended it for now.
     """
     recipe, facts = run.recipe(), run.facts()
     dataset = Dataset.open(facts.dataset_path)
     sender = sender_of(run, tracking_uri, parent_run_id)
-    with Journal(run.path, "driver") as journal:
+    patience = DRAIN_SECONDS
+    with run.locked(), Journal(run.path, "driver") as journal:
         journal.params(recipe.flat())
         journal.tags(host_facts())
         manifest = dataset.manifest
@@ -83,13 +103,18 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
                 run.finish(sorted(path.name for path in run.path.glob("checkpoint-*"))[-1])
             draw(run, journal, epoch_images(dataset, recipe.method.pairing))
             status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
+        except (KeyboardInterrupt, TerminatedError):
+            status, patience = "KILLED", PARTING_SECONDS
+            raise
+        except UserError as error:
+            journal.tags({"gan.ended": str(error)})
             raise
         finally:
-            journal.tags(health_tags(verdicts_of(run)))
-            journal.finish(status)
-            ship(sender, run)
+            try:
+                journal.tags(health_tags(verdicts_of(run)))
+                journal.finish(status)
+            finally:
+                ship(sender, run, patience)
     return sender.run_id or ""
 
 
@@ -100,70 +125,110 @@ def sender_of(run: RunFolder, tracking_uri: str, parent_run_id: str | None = Non
     return Sender(run.path, tracking_uri, recipe, run.name, parent_run_id, tags)
 
 
-def ship(sender: Sender, run: RunFolder) -> None:
-    """Waits, for a while, until MLflow has the whole journal; says so where it has not."""
-    left = sender.drain(DRAIN_SECONDS)
+def ship(sender: Sender, run: RunFolder, seconds: float = DRAIN_SECONDS) -> None:
+    """Waits, for so long, until MLflow has the whole journal; says so where it has not."""
+    left = sender.drain(seconds)
     if left:
-        logging.getLogger(__name__).warning(
+        _log.warning(
             "MLflow has not taken %d records yet; they stay in %s and are shipped by `gan train --run %s`",
             left, run.path / "journal", run.name,
         )  # fmt: skip
 
 
 def fit(run: RunFolder, recipe: Recipe) -> None:
-    """Runs the training loop on as many workers as the recipe says."""
+    """Runs the training loop on as many workers as the recipe says, and there are, until it comes to its end.
+
+    Raises UserError where a person has to act, TerminatedError where this process had SIGTERM.
+    """
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
-    from ray.train import (
-        CheckpointConfig,
-        FailureConfig,
-        RunConfig,
-        ScalingConfig,
-        TrainingFailedError,
-        ValidationConfig,
-    )
+    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")  # a spot node has 30 s from its notice on
+    from ray.train import TrainingFailedError
+
+    from pipelines.writers import unjudged
+
+    answer(run)  # who asked before is gone
+    if recipe.most_workers:
+        elastic = not isinstance(recipe.workers, int)
+        connect(recipe.least_workers, spare=0 if elastic else 1)
+    with on_sigterm(lambda: leave(run) if recipe.most_workers else None):
+        while True:
+            # Ray's own list of checkpoints would only be second to the folder, which is what a run is resumed from.
+            (run.path / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)
+            before = newest_name(run)
+            try:
+                said = trainer_of(run, recipe).fit().return_value
+                break
+            except TrainingFailedError as error:
+                if newest_name(run) == before:
+                    raise UserError(f"training failed: {' '.join(str(error).split())[:500]}") from error
+                _log.warning("workers failed again; the run goes on from %s", newest_name(run))
+    if said:
+        raise UserError(said)
+    if asked_to_go():
+        raise TerminatedError(parting(run))
+    for name in unjudged(run):  # what judged it beside the training was killed too often
+        evaluate_checkpoint(run, name, Dataset.open(run.facts().dataset_path))
+
+
+def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
+    """Ray Train's trainer for `run`; of workers that die it starts others MAX_FAILURES times."""
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, ValidationConfig
     from ray.train.torch import TorchTrainer
 
+    from pipelines.leaving import CheckpointBeforeResize, LeavingConfig
     from pipelines.train_loop import train_loop
 
-    (run.path / "error.txt").unlink(missing_ok=True)
-    # Ray's own list of checkpoints would only be second to the folder, which is what a run is resumed from.
-    (run.path / "checkpoint_manager_snapshot.json").unlink(missing_ok=True)
-    workers = recipe.workers
-    cores = len(os.sched_getaffinity(0))
-    config: dict[str, Any] = {
-        "run_folder": str(run.path),
-        "workers": workers,
-        "threads": max(cores // max(workers, 1), 1),
-    }
-    if workers:
-        connect(workers)
-        gpus = has_gpus(workers)
+    least, most = recipe.least_workers, recipe.most_workers
+    elastic = not isinstance(recipe.workers, int)
+    if most:
+        gpus = has_gpus(least)
         scaling = ScalingConfig(
-            num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1, **({"GPU": 1} if gpus else {})}
+            num_workers=recipe.workers,
+            use_gpu=gpus,
+            resources_per_worker={"CPU": 1, **({"GPU": 1} if gpus else {})},
+            elastic_resize_monitor_interval_s=RESIZE_EVERY_SECONDS,
         )
     else:
         logging.getLogger("ray.train").setLevel(logging.WARNING)
         scaling = ScalingConfig(num_workers=0)
-    trainer = TorchTrainer(
+    # Elastic workers take every CPU that there is; the evaluation, which gives way to them, then must not wait for one.
+    judging = {**EVALUATION, "num_cpus": 0} if elastic else EVALUATION
+    return TorchTrainer(
         train_loop,
-        train_loop_config=config,
+        train_loop_config={
+            "run_folder": str(run.path),
+            "workers": most,
+            "threads": max(len(os.sched_getaffinity(0)) // max(most, 1), 1),
+        },
+        torch_config=LeavingConfig(),
         scaling_config=scaling,
         run_config=RunConfig(
             name=run.name,
             storage_path=str(run.path.parent),
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
             checkpoint_config=CheckpointConfig(num_to_keep=None),
+            callbacks=[CheckpointBeforeResize(run)] if elastic else None,
         ),
-        validation_config=ValidationConfig(fn=validate, ray_remote_kwargs=EVALUATION) if workers else None,
+        validation_config=ValidationConfig(fn=validate, ray_remote_kwargs=judging) if most else None,
     )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        said = read_error(run)
-        raise UserError(said or f"training failed: {' '.join(str(error).split())[:500]}") from error
-    said = read_error(run)
-    if said:
-        raise UserError(said)
+
+
+def leave(run: RunFolder) -> NoReturn:
+    """Has the workers of `run` write a checkpoint, and raises TerminatedError."""
+    ask_and_wait(run, "stop", LEAVE_SECONDS)
+    raise TerminatedError(parting(run))
+
+
+def parting(run: RunFolder) -> str:
+    """The last line of a run that SIGTERM ended."""
+    newest = newest_name(run)
+    stands = f"{newest} stands" if newest else "there is no checkpoint yet"
+    return f"run {run.name} was ended by SIGTERM, {stands}; `gan train --run {run.name}` goes on"
+
+
+def newest_name(run: RunFolder) -> str | None:
+    """The name of the newest checkpoint, whole or not."""
+    return max((path.name for path in run.path.glob("checkpoint-*") if path.is_dir()), default=None)
 
 
 def validate(checkpoint: Any, name: str) -> dict[str, float]:
@@ -173,19 +238,14 @@ def validate(checkpoint: Any, name: str) -> dict[str, float]:
     return evaluate_beside(str(Path(checkpoint.path).parent), name)
 
 
-def read_error(run: RunFolder) -> str | None:
-    """The line that a worker left for the person, if it did."""
-    path = run.path / "error.txt"
-    return path.read_text() if path.is_file() else None
-
-
 @contextmanager
 def followed(run: RunFolder, total: int) -> Iterator[None]:
     """Shows the run's progress, as its journal tells it, while the body runs."""
     stop = threading.Event()
 
     def follow() -> None:
-        path, offset = journal_folder(run.path) / "train.jsonl", 0
+        path = journal_folder(run.path) / "train.jsonl"
+        offset = path.stat().st_size if path.is_file() else 0
         with Progress(f"train {run.name}") as progress:
             while not stop.wait(0.5):
                 for entry in read_entries(path, offset):
@@ -194,6 +254,8 @@ def followed(run: RunFolder, total: int) -> Iterator[None]:
                         said = entry.record["values"]
                         note = f"D(x) {float(said['d_real']):.2f}  D(G(z)) {float(said['d_fake']):.2f}"
                         progress.update(entry.record["images_seen"], total, note)
+                    elif entry.record["kind"] == "tags" and PASSED_OVER_TAG in entry.record["values"]:
+                        _log.warning(entry.record["values"][PASSED_OVER_TAG])
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

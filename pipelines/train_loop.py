@@ -1,23 +1,18 @@
 """What each worker runs: the trainer's ticks, written to the run's folder by the first worker.
 
-The same loop serves one process and N Ray workers. What differs is who writes a checkpoint and who judges it,
-beside the training: Ray Train's asynchronous upload and validation, or a thread and a process of this one's own.
+The same loop serves one process and N Ray workers, some of which may be taken away at any moment. All of them leave it
+at the same round: what only one of them knows (a full disk, SIGTERM) reaches the others by `Trainer.interrupt`.
 """
 
 from __future__ import annotations
 
-import shutil
-import threading
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
-from multiprocessing import get_context
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
-import ray.train
 import torch
-from ray.train import Checkpoint, CheckpointUploadMode, ValidationTaskConfig
 from ray.train.collective import broadcast_from_rank_zero
 
 from ganlib.data import Dataset
@@ -26,194 +21,152 @@ from ganlib.files import write_atomically
 from ganlib.pictures import png
 from ganlib.recipe import Recipe
 from ganlib.sheets import sheet
-from ganlib.training.checkpoint import Snapshot, checkpoint_name, newest_checkpoint
+from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint
 from ganlib.training.trainer import Tick, Trainer
 from ganlib.training.world import World
-from pipelines.evaluate import evaluate_beside
 from pipelines.health import health_tags, reason_to_stop, verdicts_of
 from pipelines.journal import Journal
+from pipelines.notice import RelievedError, answer, heeding, wish_of
 from pipelines.run_folder import RunFolder
+from pipelines.train import PASSED_OVER_TAG
+from pipelines.writers import LocalWriter, RayWriter, Shelf, Writer, unjudged
+
+_log = logging.getLogger(__name__)
 
 
-class Writer(Protocol):
-    """Takes checkpoints off the training's hands."""
+class Start(NamedTuple):
+    """What the first worker tells the others before the training: where it begins, or why it cannot."""
 
-    def write(self, name: str, snapshot: Snapshot | None, judge: bool, metrics: dict[str, float]) -> None:
-        """Sees that `snapshot` (None on all workers but the first) becomes checkpoint `name`, judged if `judge`."""
-
-    def judge(self, name: str) -> None:
-        """Sees that a checkpoint that stands is judged."""
-
-    def close(self) -> None:
-        """Waits for what is under way. Raises what went wrong."""
+    resume: str | None = None
+    unjudged: tuple[str, ...] = ()
+    failure: str | None = None
 
 
-class RayWriter:
-    """Ray Train's asynchronous checkpoint upload and validation. Every worker has to make the same calls."""
+class End(NamedTuple):
+    """What it tells them after it: a line for the person, or that others take the workers' places."""
 
-    def __init__(self, run: RunFolder, shelf: Shelf | None):
-        self.run, self.shelf = run, shelf
-        self._under_way: list[threading.Event] = []
-
-    def write(self, name: str, snapshot: Snapshot | None, judge: bool, metrics: dict[str, float]) -> None:
-        def upload(checkpoint: Checkpoint, _: str) -> Checkpoint:
-            try:
-                assert snapshot is not None
-                assert self.shelf is not None
-                self.shelf.put(name, snapshot, judge)
-                return checkpoint
-            finally:
-                written.set()
-
-        written = threading.Event()
-        if snapshot is not None:
-            self._under_way.append(written)
-
-        ray.train.report(
-            metrics,
-            checkpoint=self._checkpoint(name) if snapshot is not None else None,
-            checkpoint_dir_name=name,
-            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
-            checkpoint_upload_fn=upload if snapshot is not None else None,
-            # What is reported is where the checkpoint stays: there is no copy to be removed.
-            delete_local_checkpoint_after_upload=False,
-            # Only the worker that brings the checkpoint may ask for its validation.
-            validation=_validation(name) if judge and snapshot is not None else False,
-        )
-
-    def judge(self, name: str) -> None:
-        ray.train.report(
-            {},
-            checkpoint=self._checkpoint(name) if self.shelf is not None else None,
-            checkpoint_dir_name=name,
-            checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
-            validation=_validation(name) if self.shelf is not None else False,
-        )
-
-    def close(self) -> None:
-        """Waits for the uploads, which need the journal; the validations are Ray Train's to wait for."""
-        for written in self._under_way:
-            written.wait()
-
-    def _checkpoint(self, name: str) -> Checkpoint:
-        return Checkpoint.from_directory(self.run.path / name)
+    failure: str | None = None
+    others_follow: bool = False
 
 
-def _validation(name: str) -> ValidationTaskConfig:
-    return ValidationTaskConfig(fn_kwargs={"name": name})
+def train_loop(config: dict[str, Any]) -> str | None:
+    """Trains the run of `config["run_folder"]` from its newest checkpoint to its end, or to where it is asked to end.
 
-
-class LocalWriter:
-    """A thread that writes and a process that judges, for training in the calling process."""
-
-    def __init__(self, shelf: Shelf):
-        self.shelf = shelf
-        self._writing = ThreadPoolExecutor(1)
-        self._judging = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        self._pending: list[Future[Any]] = []
-
-    def write(self, name: str, snapshot: Snapshot | None, judge: bool, metrics: dict[str, float]) -> None:
-        while self._pending and self._pending[0].done():
-            self._pending.pop(0).result()
-        assert snapshot is not None
-        written = self._writing.submit(self.shelf.put, name, snapshot, judge)
-        self._pending.append(written)
-        if judge:
-            self._pending.append(self._writing.submit(self.judge, name))
-
-    def judge(self, name: str) -> None:
-        self._pending.append(self._judging.submit(evaluate_beside, str(self.shelf.run.path), name))
-
-    def close(self) -> None:
-        try:
-            self._writing.shutdown(wait=True)
-            while self._pending:
-                self._pending.pop(0).result()
-        finally:
-            self._judging.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """The checkpoints of a run: the newest `keep` stay, and those that are still to be judged."""
-
-    run: RunFolder
-    journal: Journal
-    keep: int
-
-    def put(self, name: str, snapshot: Snapshot, judge: bool) -> None:
-        """Writes a checkpoint, says so in the journal, and removes what is no longer kept."""
-        if judge:  # marked first: a checkpoint that stands is judged, whenever this process may die
-            self._mark(name).parent.mkdir(exist_ok=True)
-            self._mark(name).touch()
-        snapshot.write(self.run.path / name)
-        self.journal.checkpoint(snapshot.progress.images, name)
-        unjudged = self.unjudged()
-        for old in sorted(self.run.path.glob("checkpoint-*"))[: -self.keep]:
-            if old.name not in unjudged:
-                shutil.rmtree(old, ignore_errors=True)
-
-    def unjudged(self) -> list[str]:
-        """The checkpoints that were to be judged and have not been."""
-        names = sorted(path.name for path in self.run.path.glob("checkpoint-*"))
-        return [name for name in names if self._mark(name).exists() and self.run.evaluation(name) is None]
-
-    def _mark(self, name: str) -> Path:
-        return self.run.evaluation_file(name).with_suffix(".due")
-
-
-def train_loop(config: dict[str, Any]) -> None:
-    """Trains the run of `config["run_folder"]` to its end, from its newest checkpoint on.
-
-    A person's mistake (and a diverged run) is left in `error.txt` for the driver to say, and not tried again.
+    Returns a line for the person where they have to act: their mistake, a run that diverged, a full disk. Raises
+    RelievedError, on all workers, where the run is to go on with others.
     """
     run = RunFolder(Path(config["run_folder"]))
     torch.set_num_threads(config["threads"])
-    world = World.current()
-    first = world.rank == 0
-    try:
-        recipe = run.recipe()
-        dataset = Dataset.open(run.facts().dataset_path)
-        found = newest_checkpoint(run.path) if first else None
-        resume = broadcast_from_rank_zero(str(found) if found else None)
-        trainer = Trainer(recipe, dataset, resume=Path(resume) if resume else None, world=world)
-        with Journal(run.path, "train") if first else nullcontext() as journal:
-            shelf = Shelf(run, journal, recipe.train.keep_checkpoints) if journal is not None else None
+    world, on_ray = World.current(), bool(config["workers"])
+    with ExitStack() as stack:
+        keeper = Keeper(run, stack) if world.rank == 0 else None
+        start = broadcast_from_rank_zero(keeper.start() if keeper is not None else None)
+        if start.failure:
+            return str(start.failure)
+        try:
+            recipe = run.recipe()
+            dataset = Dataset.open(run.facts().dataset_path)
+            trainer = Trainer(recipe, dataset, resume=Path(start.resume) if start.resume else None, world=world)
+            shelf = keeper.shelf(recipe) if keeper is not None else None
             writer: Writer = RayWriter(run, shelf)
-            if not config["workers"]:
+            if not on_ray:
                 assert shelf is not None
                 writer = LocalWriter(shelf)
-            for name in broadcast_from_rank_zero(shelf.unjudged() if shelf is not None else None):
+            stack.callback(_without_raising, writer.close, now=True)  # does nothing where it was closed before
+            for name in start.unjudged:
                 writer.judge(name)
-            if journal is not None and resume is None:
-                draw_samples(trainer, run, journal)
-            elif journal is not None:  # written, perhaps, by a process that died before it could say so
-                journal.checkpoint(trainer.progress.images, Path(resume).name)
-            stop: str | None = None
-            for tick in trainer.run():
-                if journal is not None:
-                    record(tick, trainer, run, journal)
-                if tick.due:
-                    stop = look_after(run, recipe, journal) if journal is not None else None
-                    if recipe.train.stop_when_unhealthy:
-                        stop = broadcast_from_rank_zero(stop)
-                if tick.due & {"checkpoint", "evaluation"} or stop:
-                    name = checkpoint_name(tick.images_seen)
-                    snapshot = trainer.snapshot() if first else None
-                    writer.write(name, snapshot, "evaluation" in tick.due, tick.metrics)
-                if stop:
-                    break
-            writer.close()
-            if stop:
+            with heeding(trainer, run, on_ray):
+                if keeper is not None:
+                    keeper.begin(trainer, start.resume)
+                for tick in trainer.run():
+                    if keeper is not None:
+                        keeper.look_after(tick, trainer, writer)
+                    if tick.due & {"checkpoint", "evaluation"}:
+                        name = checkpoint_name(tick.images_seen)
+                        snapshot = trainer.snapshot() if keeper is not None else None
+                        writer.write(name, snapshot, "evaluation" in tick.due, tick.metrics)
+            end = broadcast_from_rank_zero(keeper.end(trainer, writer, on_ray) if keeper is not None else None)
+            writer.close(now=trainer.interrupted)
+        except UserError as error:
+            return str(error)
+        if end.others_follow:
+            raise RelievedError(f"the workers of {run.name} leave; others go on from its newest checkpoint")
+        return end.failure
+
+
+class Keeper:
+    """What the first worker does beside the training: the journal, the pictures, the checkpoints.
+
+    What goes wrong here concerns this worker alone; it is kept, and interrupts the training, so that all end together.
+    """
+
+    def __init__(self, run: RunFolder, stack: ExitStack):
+        self.run, self._stack = run, stack
+        self.failure: str | None = None
+
+    def start(self) -> Start:
+        """Opens the journal, once no other process writes it, and finds where to begin."""
+        try:
+            self.journal = self._stack.enter_context(Journal(self.run.path, "train"))
+            found = newest_checkpoint(self.run.path, lambda amiss: self.journal.tags({PASSED_OVER_TAG: amiss}))
+        except UserError as error:
+            return Start(failure=str(error))
+        return Start(str(found) if found else None, tuple(unjudged(self.run)))
+
+    def shelf(self, recipe: Recipe) -> Shelf:
+        """Where the checkpoints stand."""
+        self._shelf = Shelf(self.run, self.journal, recipe.train.keep_checkpoints)
+        return self._shelf
+
+    def begin(self, trainer: Trainer, resume: str | None) -> None:
+        """What there is to be said before the first round."""
+        if resume is None:
+            self._do(trainer, lambda: draw_samples(trainer, self.run, self.journal))
+        else:  # written, perhaps, by a process that died before it could say so
+            self._do(trainer, lambda: self.journal.checkpoint(trainer.progress.images, Path(resume).name))
+
+    def look_after(self, tick: Tick, trainer: Trainer, writer: Writer) -> None:
+        """What there is to be said, drawn and judged at a tick."""
+
+        def work() -> None:
+            record(tick, trainer, self.run, self.journal)
+            stop = look_after(self.run, trainer.recipe, self.journal) if tick.due else None
+            if stop or (stop := writer.failure()):
                 raise UserError(stop)
-    except UserError as error:
-        if first:
-            write_atomically(run.path / "error.txt", str(error))
+
+        self._do(trainer, work)
+
+    def end(self, trainer: Trainer, writer: Writer, on_ray: bool) -> End:
+        """Leaves a checkpoint of an interrupted run, answers whoever asked for its end, and says what follows."""
+        writer.written()
+        name = checkpoint_name(trainer.progress.images)
+        if trainer.interrupted and not (self.run.path / name).exists():
+            self._do(trainer, lambda: self._shelf.put(name, trainer.snapshot(), judge=False))
+        wish = wish_of(self.run)
+        answer(self.run)
+        failure = self.failure or writer.failure()
+        return End(failure, on_ray and trainer.interrupted and failure is None and wish != "stop")
+
+    def _do(self, trainer: Trainer, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except UserError as error:
+            self.failure = self.failure or str(error)
+            trainer.interrupt()
+
+
+def _without_raising(work: Callable[..., None], **how: Any) -> None:
+    try:
+        work(**how)
+    except Exception:
+        _log.debug("while a training ended otherwise", exc_info=True)
 
 
 def record(tick: Tick, trainer: Trainer, run: RunFolder, journal: Journal) -> None:
     """What a tick says, into the journal; a grid where one is due."""
     facts = {"images_per_second": tick.images_per_second, "seconds": tick.seconds}
+    if not isinstance(trainer.recipe.workers, int):
+        facts["workers"] = trainer.world.size
     journal.metrics(tick.images_seen, {**tick.metrics, **facts})
     if "samples" in tick.due:
         draw_samples(trainer, run, journal)

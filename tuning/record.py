@@ -6,14 +6,14 @@ Whoever runs a study writes it; reports, warm starts and a resumed study read it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 TrialStatus = Literal["running", "finished", "stopped", "unhealthy", "failed"]
 """finished: to its whole length. stopped: by the scheduler, at a rung. unhealthy: it diverged, or a verdict on its
@@ -28,7 +28,8 @@ class Reading(_Strict):
     """One evaluation of a trial, at a rung.
 
     images: seen by then. seconds: of training by then, the trial's own. value: of the study's metric; error: its
-    standard error where there is one. metrics: all that was measured, the study's metric among them.
+    standard error where there is one. metrics: all that was measured, the study's metric among them. at: when it came,
+    in seconds since the epoch.
     """
 
     images: int = Field(ge=0)
@@ -36,6 +37,7 @@ class Reading(_Strict):
     value: float
     error: float | None = None
     metrics: dict[str, float] = {}
+    at: float | None = None
 
 
 class Mutation(_Strict):
@@ -83,6 +85,8 @@ class Study(_Strict):
     mode: Literal["min", "max"] = "min"
     seed: int
     trials_wanted: int
+    rungs: list[int] = []
+    """Images seen at which trials are compared, rising; the last is a trial's whole length."""
     began: float
     ended: float | None = None
     trials: list[Trial] = []

@@ -6,6 +6,7 @@ The reference is the same for every split: the error is that of the samples' dra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,20 @@ SPLITS = 10
 """Disjoint splits: the error is then known to a quarter of itself, 1 / sqrt(2 * 9)."""
 
 
-def error_of_mean(values: NDArray[np.float64]) -> float:
-    """Of a metric that is the mean of `values` [k], one of each disjoint split: their deviation over sqrt(k).
+class Estimate(NamedTuple):
+    """A mean over samples, and its standard error."""
+
+    value: float
+    error: float
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Estimate:
+        """Of what each sample has, [n]: their deviation over sqrt(n); no error, NaN, of one."""
+        return cls(float(values.mean()), error_of_mean(values) if len(values) > 1 else float("nan"))
+
+
+def error_of_mean(values: NDArray[Any]) -> float:
+    """Of a metric that is the mean of `values` [k], one of each sample or each disjoint split: deviation over sqrt(k).
 
     Honest where a split's expectation is the whole's, as the kernel distance's is; of those that depend on how many
     images they are taken of (Frechet, inception score) use `jackknife_error`.
@@ -37,8 +50,16 @@ def jackknife_error(splits: Sequence[FeatureStatistics], metric: Callable[[Featu
     As statistics are sums, a whole without a split is one subtraction.
     """
     whole = total(splits)
-    without = np.array([metric(whole - split) for split in splits])
-    return float(np.sqrt((len(splits) - 1) * without.var()))
+    return deletion_error([metric(whole - split) for split in splits])
+
+
+def deletion_error(without: Sequence[float]) -> float:
+    """The jackknife's error, of a metric's values [k], each without one of k splits.
+
+    On average it is too large rather than too small (Efron & Stein 1981, "The jackknife estimate of variance"): of
+    shares that any one sample can bring about, such as recall and coverage, by up to a half.
+    """
+    return float(np.sqrt((len(without) - 1) * np.var(without)))
 
 
 def total(splits: Sequence[FeatureStatistics]) -> FeatureStatistics:

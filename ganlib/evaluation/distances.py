@@ -8,6 +8,7 @@ from scipy.linalg.lapack import dsygst
 from torch import Tensor
 
 from ganlib.errors import UserError
+from ganlib.evaluation.features import BROKEN
 from ganlib.evaluation.statistics import FeatureStatistics
 
 ROUNDING = 1e-13
@@ -33,7 +34,7 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
         if side.count < 2:
             raise UserError(f"a Frechet distance needs two images on each side; one has {side.count}: ask for more")
         if not np.isfinite(np.trace(side.outer)):
-            raise UserError("features are NaN or infinite: the images, or the extractor's weights, are broken")
+            raise UserError(BROKEN)
     shift = np.square(a.mean - b.mean).sum()
     spread = _variances(a).sum() + _variances(b).sum()
     return float(shift + spread - 2 * _trace_of_root(*sorted((a, b), key=lambda side: side.count)))
@@ -74,8 +75,13 @@ def _variances(statistics: FeatureStatistics) -> np.ndarray:
 
 
 def inception_score(statistics: FeatureStatistics) -> float:
-    """exp(E_x KL(p(y|x) || p(y))) (Salimans et al. 2016, arXiv 1606.03498), between 1 and the number of classes."""
+    """exp(E_x KL(p(y|x) || p(y))) (Salimans et al. 2016, arXiv 1606.03498), between 1 and the number of classes.
+
+    Raises UserError for probabilities that are not numbers.
+    """
     assert statistics.probabilities is not None
+    if not np.isfinite(statistics.negative_entropy):
+        raise UserError(BROKEN)
     marginal = statistics.probabilities / statistics.count
     entropy = -float((marginal * np.log(np.maximum(marginal, np.finfo(np.float64).tiny))).sum())
     return float(np.exp(statistics.negative_entropy / statistics.count + entropy))

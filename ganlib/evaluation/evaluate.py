@@ -8,6 +8,7 @@ import numpy as np
 
 from ganlib.data.dataset import Dataset
 from ganlib.evaluation.comparison import compare
+from ganlib.evaluation.confidence import jackknife_error
 from ganlib.evaluation.distances import kl_divergence, mode_shares
 from ganlib.evaluation.extractors import Extractor, extractor_for
 from ganlib.evaluation.findings import Findings, reference_findings, sample_findings
@@ -30,39 +31,47 @@ def evaluate(
     """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
     By the extractor whose label is E, `fid/E`: Frechet distance to the training split; `kid/E`, `precision/E`,
-    `recall/E`, `density/E` and `coverage/E`, of up to 5,000 images a side, as `compare` has them. `NAME_floor/E` of
-    each of these: of the test split (its first `count` images) to the training split, what a perfect generator of few
-    images would still have. `fid_se/E`, `kid_se/E`: standard errors over the samples' draw. With a test split also
-    `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images are
-    (0.01 is a perfect generator's), and `mifid/E`. `sharpness`, `sharpness_floor`: mean variance of the Laplacian over
-    the training split's.
+    `recall/E`, `density/E` and `coverage/E`, of up to 5,000 images a side, as `compare` has them. With a test split
+    also `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images
+    are (0.01 is a perfect generator's), and `mifid/E`. `sharpness`: mean variance of the Laplacian over the training
+    split's. Where E gives probabilities, `inception_score/E`. Each NAME has `NAME_se`, its standard error over the
+    samples' draw, and `NAME_floor`: that of the test split (its first `count` images) to the training split, what a
+    perfect generator of few images would still have.
 
-    Where E gives probabilities, `inception_score/E`, its `_floor` (of real images) and its `_se`. With the dataset's
-    classifier also `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their shares to those that it
-    finds in the training split; `mode_share_min` and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The numbers
-    are the same each time: samples come from `seed`.
+    With the dataset's classifier also `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their
+    shares to those that it finds in the training split; both with `_floor`, `modes/kl` with `_se`; `mode_share_min`
+    and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The numbers are the same each time: samples come from
+    `seed`.
     """
     if dataset.dtype == np.float32:
         return evaluate_points(samples, dataset, count, seed, progress)
     extractor = extractor or extractor_for(dataset)
     reference = reference_findings(dataset, extractor, "train")
     found = sample_findings(lambda first, size: samples.sample(size, seed, first), count, extractor, progress)
-    sharpness = {"sharpness": found.sharpness}
     metrics = compare(found, reference)
+    held_out = None
     if len(dataset.split("test")) > 1:
         held_out = HeldOut.of(dataset, extractor, count, reference)
         metrics |= {f"{name}_floor": value for name, value in held_out.floor.items()}
-        metrics |= held_out.memory(metrics["fid"], found, reference)
-        sharpness["sharpness_floor"] = held_out.sharpness
+        metrics |= held_out.memory(metrics, found, reference)
     named = {f"{name}/{extractor.label}": value for name, value in metrics.items()}
-    if reference.sharpness:  # images that are large enough, and not all flat
-        named |= {name: value / reference.sharpness for name, value in sharpness.items() if value is not None}
+    named |= _sharpness(found, reference, held_out)
     if extractor.knows_classes and dataset.judged_names is not None:
-        named |= _mode_metrics(found, reference, dataset.judged_names)
+        named |= _mode_metrics(found, reference, held_out, dataset.judged_names)
     return named
 
 
-def _mode_metrics(found: Findings, reference: Findings, names: list[str]) -> dict[str, float]:
+def _sharpness(found: Findings, reference: Findings, held_out: HeldOut | None) -> dict[str, float]:
+    if found.sharpness is None or reference.sharpness is None or not reference.sharpness.value:
+        return {}  # images that are too small, or all flat
+    unit = reference.sharpness.value
+    metrics = {"sharpness": found.sharpness.value / unit, "sharpness_se": found.sharpness.error / unit}
+    if held_out is not None and held_out.sharpness is not None:
+        metrics["sharpness_floor"] = held_out.sharpness / unit
+    return metrics
+
+
+def _mode_metrics(found: Findings, reference: Findings, held_out: HeldOut | None, names: list[str]) -> dict[str, float]:
     shares = mode_shares(found.statistics)
     # A class that the classifier finds nowhere in the data counts as found once.
     real = np.maximum(mode_shares(reference.statistics), 1 / reference.statistics.count)
@@ -71,6 +80,11 @@ def _mode_metrics(found: Findings, reference: Findings, names: list[str]) -> dic
         "modes/kl": kl_divergence(shares, real),
         "mode_share_min": float(shares.min()),
     }
+    if held_out is not None and held_out.shares is not None:
+        theirs = np.array(held_out.shares)
+        metrics |= {"modes/covered_floor": float((theirs > 0).sum()), "modes/kl_floor": kl_divergence(theirs, real)}
+    if len(found.splits) > 1:
+        metrics["modes/kl_se"] = jackknife_error(found.splits, lambda whole: kl_divergence(mode_shares(whole), real))
     if len(shares) <= MOST_SHARES:
         metrics |= {f"mode_share/{name}": float(share) for name, share in zip(names, shares, strict=True)}
     return metrics

@@ -21,6 +21,9 @@ class Extractor(ABC):
     knows_classes: bool = False
     """Whether the probabilities are of the dataset's own classes (or domains), in the order of its `judged_names`."""
 
+    takes_floats: bool = True
+    """Whether `features` reads float32 images in [-1, 1] too, as a generator gives them, between the grey levels."""
+
     @property
     def label(self) -> str:
         """What stands in the names of metrics and of cached statistics: different features never share it."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,9 +19,9 @@ from ganlib.data.sources import SplitName
 from ganlib.data.storage import Location
 from ganlib.draws import stream_generator
 from ganlib.errors import UserError
-from ganlib.evaluation.confidence import SPLITS, total
+from ganlib.evaluation.confidence import SPLITS, Estimate, total
 from ganlib.evaluation.extractor import Extractor
-from ganlib.evaluation.neighbours import Manifold
+from ganlib.evaluation.neighbours import MOST_NEIGHBOURS, Features, Manifold, neighbour_distances
 from ganlib.evaluation.samples import BLOCK
 from ganlib.evaluation.sharpness import LEAST_SIDE, laplacian_variance
 from ganlib.evaluation.statistics import FeatureStatistics
@@ -29,17 +31,21 @@ MOST_COMPARED = 5_000
 MOST_BYTES = 256 << 20
 """Of features that are kept of a training split, for the nearest of each sample: 32,768 images by Inception, half a
 million by a dataset's classifier."""
+REVISION = 2
+"""Of what is kept beside a dataset: raised where it is found otherwise though no constant has another value."""
 
 
 @dataclass(frozen=True)
 class Findings:
     """Of images by an extractor: sums in disjoint splits, by number (of a dataset one, as nobody asks for its error);
-    features float32 [k, d] of some; the mean of their `laplacian_variance`, None of images too small to have one.
+    features float32 [k, d] of some; the mean of their `laplacian_variance`, None of images too small to have one;
+    `neighbour_distances` of those compared, where they are known already.
     """
 
     splits: list[FeatureStatistics]
     features: NDArray[np.float32]
-    sharpness: float | None
+    sharpness: Estimate | None
+    distances: Features | None = None
 
     @cached_property
     def statistics(self) -> FeatureStatistics:
@@ -54,7 +60,7 @@ class Findings:
     @cached_property
     def manifold(self) -> Manifold:
         """Of `compared`. Raises ValueError for too few."""
-        return Manifold.of(self.compared)
+        return Manifold.of(self.compared) if self.distances is None else Manifold(self.compared, self.distances)
 
 
 def sample_findings(
@@ -75,20 +81,26 @@ def reference_findings(dataset: Dataset, extractor: Extractor, split: SplitName,
     """
     images = dataset.split(split)
     size = len(images) if limit is None else min(limit, len(images))
-    place = kept_beside(dataset, extractor, f"{split}-{size}.safetensors")
+    place = kept_beside(dataset, extractor, f"{split}-{size}", ".safetensors")
     kept = _load(place)
     if kept is not None:
         return kept
     order = torch.randperm(size, generator=stream_generator("cpu", 0, "reference", split)).numpy()
     order = order if split == "train" else order[:MOST_COMPARED]
     found = _gather(lambda first, count: images.take(np.arange(first, first + count)), size, extractor, 1, order)
+    if split == "train" and len(found.compared) > MOST_NEIGHBOURS:
+        found = replace(found, distances=neighbour_distances(found.compared, MOST_NEIGHBOURS))
     _save(found, place)
     return found
 
 
-def kept_beside(dataset: Dataset, extractor: Extractor, name: str) -> Location:
-    """Where what is found of a dataset by an extractor is kept, named so that no other extractor's is taken for it."""
-    return dataset.location / "reference" / f"{extractor.label}-{name}"
+def kept_beside(dataset: Dataset, extractor: Extractor, name: str, suffix: str, *constants: float) -> Location:
+    """Where what is found of a dataset by an extractor is kept, named so that nothing else is taken for it: by the
+    extractor's label, and by a digest of the constants that it depends on, those of this file and others.
+    """
+    depends = [REVISION, BLOCK, MOST_COMPARED, MOST_BYTES, MOST_NEIGHBOURS, *constants]
+    key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:8]
+    return dataset.location / "reference" / f"{extractor.label}-{name}-{key}{suffix}"
 
 
 def _gather(
@@ -123,7 +135,7 @@ def _gather(
             sharpness.append(laplacian_variance(images))
         if progress:
             progress(first + len(images), count)
-    return Findings(list(sums.values()), kept, float(np.concatenate(sharpness).mean()) if sharpness else None)
+    return Findings(list(sums.values()), kept, Estimate.of(np.concatenate(sharpness)) if sharpness else None)
 
 
 def _save(findings: Findings, place: Location) -> None:
@@ -131,6 +143,8 @@ def _save(findings: Findings, place: Location) -> None:
     arrays = findings.statistics.arrays() | {"features": findings.features}
     if findings.sharpness is not None:
         arrays["sharpness"] = np.array(findings.sharpness)
+    if findings.distances is not None:
+        arrays["distances"] = findings.distances
     place.write(save(arrays))
 
 
@@ -138,8 +152,11 @@ def _load(place: Location) -> Findings | None:
     """What `_save` wrote, or None where there is nothing whole."""
     try:
         arrays = load(place.read())
-        sharpness = float(arrays["sharpness"]) if "sharpness" in arrays else None
-        # A copy: what lies in the file's bytes cannot be written to, and torch takes only what can.
-        return Findings([FeatureStatistics.from_arrays(arrays)], arrays["features"].copy(), sharpness)
+        sharpness = Estimate(*arrays["sharpness"].tolist()) if "sharpness" in arrays else None
+        # Copies: what lies in the file's bytes cannot be written to, and torch takes only what can.
+        features, distances = (arrays[name].copy() if name in arrays else None for name in ("features", "distances"))
+        if features is None:
+            return None
+        return Findings([FeatureStatistics.from_arrays(arrays)], features, sharpness, distances)
     except (UserError, SafetensorError, KeyError):
         return None

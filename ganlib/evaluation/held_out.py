@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from ganlib.data.dataset import Dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.comparison import compare
+from ganlib.evaluation.confidence import SPLITS
+from ganlib.evaluation.distances import mode_shares
 from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.findings import Findings, kept_beside, reference_findings
-from ganlib.evaluation.memorisation import memorisation_distance, memorised_share, memory_radius, mifid
-from ganlib.evaluation.neighbours import nearest
+from ganlib.evaluation.memorisation import LOW, memorisation_distance, memorised_share, memory_radius, mifid
+from ganlib.evaluation.neighbours import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS, nearest
 
 MOST_REMEMBERED = 1_000
 """Images whose nearest training image is looked for, among up to half a million."""
@@ -19,39 +22,55 @@ MOST_REMEMBERED = 1_000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Of a test split's first images: what `compare` says of them, their mean `laplacian_variance`, and what they say
-    of memory: `memory_radius` and half their `memorisation_distance`.
+    """Of a test split's first images: what `compare` says of them and what `memory` would, by name; their mean
+    `laplacian_variance`, None of images too small; their shares of the classes, None where nobody knows them; and what
+    they say of memory: `memory_radius` and half their `memorisation_distance`.
     """
 
     floor: dict[str, float]
     sharpness: float | None
+    shares: list[float] | None
     radius: float
     mifid_threshold: float
 
     @classmethod
     def of(cls, dataset: Dataset, extractor: Extractor, count: int, reference: Findings) -> HeldOut:
         """Of up to `count` images, found once and kept with the dataset. reference: of its training split."""
-        place = kept_beside(dataset, extractor, f"held-out-{count}.json")
+        constants = (MOST_REMEMBERED, LOW, SPLITS, PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS)
+        place = kept_beside(dataset, extractor, f"held-out-{count}", ".json", *constants)
         try:
             return cls(**json.loads(place.read()))
         except (UserError, ValueError, TypeError):
             pass  # not there yet, or not whole
         images = reference_findings(dataset, extractor, "test", count)
         few = images.features[:MOST_REMEMBERED]
+        apart = nearest(few, reference.features)[0]
+        radius, floor = memory_radius(apart), compare(images, reference)
+        # Its own distance is not below half of itself: there is no penalty.
+        floor |= {"memorised": memorised_share(apart, radius).value, "mifid": floor["fid"]}
         found = cls(
-            compare(images, reference),
-            images.sharpness,
-            memory_radius(nearest(few, reference.features)[0]),
+            floor,
+            None if images.sharpness is None else images.sharpness.value,
+            None if images.statistics.classes is None else mode_shares(images.statistics).tolist(),
+            radius,
             memorisation_distance(few, reference.features) / 2,
         )
         place.write(json.dumps(asdict(found)).encode())
         return found
 
-    def memory(self, fid: float, found: Findings, reference: Findings) -> dict[str, float]:
-        """`memorised`: `memorised_share` of the first samples; `mifid`, its threshold being half of what real is at."""
+    def memory(self, metrics: Mapping[str, float], found: Findings, reference: Findings) -> dict[str, float]:
+        """Of `found`, whose `fid` and `fid_se` are in `metrics`: `memorised`, `memorised_share` of the first samples;
+        `mifid`, its threshold being half of what real is at; and their standard errors, `mifid`'s with the penalty as
+        it is, so the distance's alone.
+        """
         few = found.features[:MOST_REMEMBERED]
         distance = memorisation_distance(few, reference.features)
-        return {
-            "memorised": memorised_share(nearest(few, reference.features)[0], self.radius),
-            "mifid": mifid(fid, distance, self.mifid_threshold),
+        memorised = memorised_share(nearest(few, reference.features)[0], self.radius)
+        said = {
+            "memorised": memorised.value,
+            "memorised_se": memorised.error,
+            "mifid": mifid(metrics["fid"], distance, self.mifid_threshold),
         }
+        if "fid_se" in metrics:
+            said["mifid_se"] = mifid(metrics["fid_se"], distance, self.mifid_threshold)
+        return said

@@ -55,14 +55,17 @@ class InceptionExtractor(Extractor):
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         features, probabilities = [], []
         for first in range(0, len(images), BLOCK):
-            found, logits = self.network(self._resize(in_colour(images[first : first + BLOCK])))
+            block = in_colour(images[first : first + BLOCK])
+            if block.dtype == np.float32:
+                block = (block + 1) * np.float32(127.5)
+            found, logits = self.network(self._resize(block))
             features.append(found.double())
             probabilities.append(torch.softmax(logits.double(), 1))
         return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
 
 
 def tf1_bilinear(images: np.ndarray) -> Tensor:
-    """uint8 [n, H, W, 3] -> float32 [n, 3, 299, 299], (x - 128) / 128, as TensorFlow 1's resize_bilinear takes it.
+    """[n, H, W, 3] of 0 to 255 -> float32 [n, 3, 299, 299], (x - 128) / 128, by TensorFlow 1's resize_bilinear.
 
     Pixel i of the output stands at i * size / 299 of the input, corner on corner, not middle on middle.
     """
@@ -79,7 +82,7 @@ def tf1_bilinear(images: np.ndarray) -> Tensor:
 
 
 def clean_bicubic(images: np.ndarray) -> Tensor:
-    """uint8 [n, H, W, 3] -> float32 [n, 3, 299, 299], (x - 128) / 128, by Pillow's bicubic filter, in float."""
+    """[n, H, W, 3] of 0 to 255 -> float32 [n, 3, 299, 299], (x - 128) / 128, by Pillow's bicubic filter, in float."""
     resized = np.empty((len(images), SIZE, SIZE, 3), np.float32)
     for image, into in zip(images, resized, strict=True):
         for channel in range(3):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Features = NDArray[np.floating]
+from ganlib.evaluation.features import Features, tensor_of
 
 SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1_000, 2_020
 """Torch-fidelity's, so that its number is met."""
@@ -65,12 +65,12 @@ def squared_mmd(x: Features, y: Features) -> float:
     """The unbiased squared maximum mean discrepancy of x [n, d] and y [m, d], k(a, b) = (a.b / d + 1)^3.
 
     Gretton et al. 2012, "A kernel two-sample test", eq. 3, with the kernel of Binkowski et al. 2018. May be below 0.
-    Raises ValueError for less than two on either side.
+    Raises ValueError for less than two on either side, UserError for features that are not finite.
     """
     n, m = len(x), len(y)
     if min(n, m) < 2:
         raise ValueError(f"the kernel distance of {n} and {m} images is not defined: it takes two on either side")
-    a, b = (torch.from_numpy(np.require(side, requirements=["C", "W"])) for side in (x, y))
+    a, b = tensor_of(x), tensor_of(y)
     within = [(_total(_kernel(side, side)) - _own(side)) / (len(side) * (len(side) - 1)) for side in (a, b)]
     return sum(within) - 2 * _total(_kernel(a, b)) / (n * m)
 

@@ -7,7 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from ganlib.data.split import Split
-from ganlib.evaluation.neighbours import TILE, Features, nearest
+from ganlib.evaluation.confidence import Estimate
+from ganlib.evaluation.features import Features, tensor_of
+from ganlib.evaluation.neighbours import TILE, nearest
 
 LOW = 0.01
 """The share of held-out images that are taken for memorised themselves."""
@@ -24,13 +26,13 @@ def memory_radius(held_out: NDArray[np.float64]) -> float:
     return float(np.quantile(held_out, LOW, method="lower"))
 
 
-def memorised_share(distances: NDArray[np.float64], radius: float) -> float:
+def memorised_share(distances: NDArray[np.float64], radius: float) -> Estimate:
     """The share of samples that are closer to a training image than all but the closest percent of real images are.
 
     distances [n]: as for `memory_radius`, of the samples; radius: what it says of held-out images, below which a sample
     counts as memorised. A generator that draws from the data itself has LOW of them.
     """
-    return float((distances < radius).mean())
+    return Estimate.of(distances < radius)
 
 
 def memorisation_distance(samples: Features, training: Features) -> float:
@@ -38,7 +40,7 @@ def memorisation_distance(samples: Features, training: Features) -> float:
 
     training [m, d]. A sample without any feature (all 0) is at 1 from everything.
     """
-    ours, theirs = (torch.nn.functional.normalize(torch.from_numpy(side), dim=1) for side in (samples, training))
+    ours, theirs = (torch.nn.functional.normalize(tensor_of(side), dim=1) for side in (samples, training))
     least = 0.0
     for first in range(0, len(ours), TILE):
         rows = ours[first : first + TILE]

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from ganlib.data.dataset import Dataset
 from ganlib.draws import stream_generator
+from ganlib.evaluation.confidence import SPLITS, Estimate, jackknife_error, total
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import Extractor, RandomExtractor
+from ganlib.evaluation.lpips import LEAST_SIDE, find_lpips
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.inputs import held_out, told_of, truth_of
 from ganlib.methods.base import MethodConfig
@@ -98,22 +100,31 @@ def paired_metrics(
 
     `paired/l1` (in [0, 1]), `paired/psnr` (dB), `paired/ssim`: of the outputs to the true images; the same after
     `paired_of_mean/`: of the training split's mean true image, which an answer that looks at its input has to beat.
+    Where LPIPS' weights are on this machine (`lpips.find_lpips`), `paired_lpips/W` and `paired_lpips_of_mean/W`, W
+    being their label. `paired_se/...`, `paired_lpips_se/W`: standard errors. Real images are no floor there: of a pair
+    only one is right.
+
     `fid_patch/E`: Frechet distance, by `extractor` (the fixed random network where it is None), whose label is E, of
     `patches` patches of side x side from each output to as many from each true image, both at places drawn from `seed`;
-    `fid_patch_floor/E`: of patches from as many true images of the training split: what real images of other things
-    have. `paired/images`: how many.
+    `fid_patch_se/E`: its standard error, over the images whose outputs these are; `fid_patch_floor/E`: of patches from
+    as many true images of the training split: what real images of other things have. `paired/images`: how many.
     """
     method = sampler.recipe.method
     count = min(count, len(held_out(dataset)))
     extractor = extractor or RandomExtractor(ImageShape(*dataset.image_shape))
     mean = mean_truth(dataset, method)[None]
-    sums = {f"{name}/{figure}": 0.0 for name in ("paired", "paired_of_mean") for figure in FIGURES}
-
-    statistics: dict[str, FeatureStatistics] = {}
+    lpips = find_lpips() if min(dataset.image_shape[:2]) >= LEAST_SIDE else None
+    values: dict[str, list[NDArray[np.float64]]] = {}
+    statistics: dict[str, dict[int, FeatureStatistics]] = {"made": {}, "true": {}, "training": {}}
 
     def add(name: str, images: NDArray[np.uint8], first: int) -> None:
-        part = FeatureStatistics.of(*extractor.features(_patches(images, (seed, name), first, side, patches)))
-        statistics[name] = statistics[name] + part if name in statistics else part
+        """Sums of patches, by the split of their image's number."""
+        features = extractor.features(_patches(images, (seed, name), first, side, patches))[0]
+        owners = (np.arange(first, first + len(images)) * SPLITS // count).repeat(patches)
+        for owner in np.unique(owners):
+            part = FeatureStatistics.of(features[owners == owner], None)
+            held = statistics[name]
+            held[owner] = held[owner] + part if owner in held else part
 
     for first in range(0, count, BLOCK):
         size = min(BLOCK, count - first)
@@ -121,8 +132,13 @@ def paired_metrics(
         truth = truth_of(dataset, method, size, seed, first)
         assert truth is not None, "has_truth"
         for figure, of in FIGURES.items():
-            sums[f"paired/{figure}"] += float(of(made / 255, truth / 255).sum())
-            sums[f"paired_of_mean/{figure}"] += float(of(np.broadcast_to(mean, truth.shape), truth / 255).sum())
+            values.setdefault(f"paired/{figure}", []).append(of(made / 255, truth / 255))
+            whole = np.broadcast_to(mean, truth.shape)
+            values.setdefault(f"paired_of_mean/{figure}", []).append(of(whole, truth / 255))
+        if lpips is not None:
+            whole = np.broadcast_to(np.rint(mean * 255).astype(np.uint8), truth.shape)
+            for family, images in (("paired_lpips", made), ("paired_lpips_of_mean", whole)):
+                values.setdefault(f"{family}/{lpips.label}", []).append(lpips.distances(images, truth))
         add("made", made, first)
         add("true", truth, first)
         if progress:
@@ -131,11 +147,20 @@ def paired_metrics(
     for images in _training_truth(dataset, method, seed, count):
         add("training", images, first)
         first += len(images)
-    return {name: total / count for name, total in sums.items()} | {
-        f"fid_patch/{extractor.label}": frechet_distance(statistics["made"], statistics["true"]),
-        f"fid_patch_floor/{extractor.label}": frechet_distance(statistics["training"], statistics["true"]),
-        "paired/images": float(count),
-    }
+    metrics = {"paired/images": float(count)}
+    for name, each in values.items():
+        estimate = Estimate.of(np.concatenate(each))
+        metrics[name] = estimate.value
+        if "of_mean" not in name and count > 1:
+            metrics[name.replace("/", "_se/")] = estimate.error
+    true = total([*statistics["true"].values()])
+    splits = [*statistics["made"].values()]
+    metrics[f"fid_patch/{extractor.label}"] = frechet_distance(total(splits), true)
+    if len(splits) > 1:
+        error = jackknife_error(splits, lambda made: frechet_distance(made, true))
+        metrics[f"fid_patch_se/{extractor.label}"] = error
+    floor = frechet_distance(total([*statistics["training"].values()]), true)
+    return metrics | {f"fid_patch_floor/{extractor.label}": floor}
 
 
 def mean_truth(dataset: Dataset, method: MethodConfig) -> NDArray[np.float64]:

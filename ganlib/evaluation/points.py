@@ -17,6 +17,7 @@ from scipy.stats import chi2
 from ganlib.data.dataset import Dataset
 from ganlib.data.sources.base import SplitName
 from ganlib.data.sources.gaussians import GaussianMixture, known_truth
+from ganlib.evaluation.confidence import SPLITS, jackknife_error
 from ganlib.evaluation.distances import frechet_distance, kl_divergence
 from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
@@ -38,8 +39,9 @@ def evaluate_points(
 ) -> dict[str, float]:
     """Judges `count` points against the training split, and against the density where the source's is known.
 
-    `fid/points`: Frechet distance of the points themselves to the training split; `fid_floor/points`: that of the test
-    split (its first `count` points). Of a known mixture also what `mode_metrics` says.
+    `fid/points`: Frechet distance of the points themselves to the training split; `fid_se/points`: its standard error,
+    of `2 * SPLITS` points and more; `fid_floor/points`: that of the test split (its first `count` points). Of a known
+    mixture also what `mode_metrics` says.
     """
     parts = []
     for first in range(0, count, BLOCK):
@@ -49,6 +51,9 @@ def evaluate_points(
             progress(first + size, count)
     points, reference = np.concatenate(parts), _points_of(dataset, "train")
     metrics = {"fid/points": point_distance(points, reference)}
+    if count >= 2 * SPLITS:
+        splits, whole = [_sums(part) for part in np.array_split(points, SPLITS)], _sums(reference)
+        metrics["fid_se/points"] = jackknife_error(splits, lambda sums: frechet_distance(sums, whole))
     floor = _points_of(dataset, "test")[:count]
     if len(floor) > 1:
         metrics["fid_floor/points"] = point_distance(floor, reference)
@@ -95,8 +100,11 @@ def point_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
 
     It sees means and covariances alone: eight modes and a disc of the same variance are one to it.
     """
-    sums = [FeatureStatistics.of(points.astype(np.float64), None) for points in (a, b)]
-    return frechet_distance(*sums)
+    return frechet_distance(_sums(a), _sums(b))
+
+
+def _sums(points: NDArray[np.floating]) -> FeatureStatistics:
+    return FeatureStatistics.of(points.astype(np.float64), None)
 
 
 def _points_of(dataset: Dataset, split: SplitName) -> NDArray[np.float32]:

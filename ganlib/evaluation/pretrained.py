@@ -26,6 +26,8 @@ DINOV2 = "dinov2-vit-l-14"
 class _Pretrained(Extractor):
     """An extractor of torch-fidelity's, which resizes (TensorFlow 1's bilinear) and normalises by itself."""
 
+    takes_floats = False
+
     def __init__(self, network: Any, digest: str):
         self.network, self.digest = network, digest
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganlib.data.dataset import Dataset
+from ganlib.evaluation.confidence import Estimate
 from ganlib.inputs import held_out, told_of
 from ganlib.sampling import Sampler
 
@@ -29,15 +30,17 @@ class Reconstructions:
         return self.sampler.sample(count, **self._told(count, seed, first))
 
     def metrics(self, count: int, seed: int) -> dict[str, float]:
-        """`reconstruction/l1`: E|x - G(E(x))| of `count` images in [-1, 1], over all their numbers."""
-        total, numbers = 0, 0
+        """`reconstruction/l1`: E|x - G(E(x))| of `count` images in [-1, 1], over all their numbers; and, as
+        `reconstruction_se/l1`, its standard error."""
+        each = []
         for first in range(0, count, BLOCK):
             size = min(BLOCK, count - first)
             told = self._told(size, seed, first)
             inputs, made = told["inputs"], self.sampler.sample(size, **told)
-            total += int(np.abs(inputs.astype(np.int16) - made.astype(np.int16)).sum(dtype=np.int64))
-            numbers += inputs.size
-        return {"reconstruction/l1": total / numbers / 127.5}
+            each.append(np.abs(inputs.astype(np.int16) - made.astype(np.int16)).mean((1, 2, 3)) / 127.5)
+        found = Estimate.of(np.concatenate(each))
+        errors = {"reconstruction_se/l1": found.error} if count > 1 else {}
+        return {"reconstruction/l1": found.value, **errors}
 
     def _told(self, count: int, seed: int, first: int) -> dict[str, Any]:
         return told_of(self.dataset, self.sampler.recipe.method, count, seed, first)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ganlib.data.batches import normalise
 from ganlib.data.dataset import Dataset
 from ganlib.evaluation.classifier import Classifier, calls, judged_truth, load_classifier
+from ganlib.evaluation.confidence import Estimate
 from ganlib.evaluation.names import label_of
 from ganlib.evaluation.samples import BLOCK
 from ganlib.inputs import held_out, held_out_rows
@@ -46,13 +47,13 @@ class Described:
         same of the records' own images, the most that it could be; `judge_accuracy/E`, its accuracy on all held-out
         images. Where records have boxes, all that is outside them is blackened before it reads.
         Where records have boxes: `box_iou`, the mean intersection over union of the asked-for box with the one about
-        what is drawn; and `box_iou_real`.
+        what is drawn; and `box_iou_real`. `agreement_se/E`, `box_iou_se`: standard errors.
         """
         record = self.dataset.manifest.classifier
         judge = load_classifier(self.dataset) if record is not None else None
         label = label_of("classifier", record.sha256) if record is not None else ""
         boxes, classes = self._split.column("box"), _classes(self.dataset)
-        sums: dict[str, float] = {}
+        values: dict[str, list[NDArray[np.float64]]] = {}
         for first in range(0, count, BLOCK):
             size = min(BLOCK, count - first)
             told, rows = self.told(size, seed, first)
@@ -60,12 +61,17 @@ class Described:
             for suffix, images in (("", made), ("_real", self._split.take(rows))):
                 if boxes is not None:
                     overlap = intersection_over_union(ink_boxes(images), boxes[rows])
-                    sums[f"box_iou{suffix}"] = sums.get(f"box_iou{suffix}", 0.0) + float(overlap.sum())
+                    values.setdefault(f"box_iou{suffix}", []).append(overlap)
                     images = inside_boxes(images, boxes[rows])
                 if judge is not None and classes is not None:
-                    right = (_read(judge, self.dataset, images) == classes[rows]).reshape(size, -1).mean(1).sum()
-                    sums[f"agreement{suffix}/{label}"] = sums.get(f"agreement{suffix}/{label}", 0.0) + float(right)
-        found = {name: total / count for name, total in sums.items()}
+                    right = (_read(judge, self.dataset, images) == classes[rows]).reshape(size, -1).mean(1)
+                    values.setdefault(f"agreement{suffix}/{label}", []).append(right)
+        found: dict[str, float] = {}
+        for name, each in values.items():
+            estimate, (family, slash, rest) = Estimate.of(np.concatenate(each)), name.partition("/")
+            found[name] = estimate.value
+            if not family.endswith("_real") and count > 1:
+                found[f"{family}_se{slash}{rest}"] = estimate.error
         if record is not None:
             found[f"judge_accuracy/{label}"] = record.accuracy
         return found

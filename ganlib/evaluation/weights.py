@@ -43,14 +43,25 @@ class PublishedWeights:
     def find(self) -> tuple[Path, str]:
         """The file, and its SHA-256: the one that the variable names, as it is; else the published one, fetched where
         it is not in torch's folder yet. Raises UserError: one line on how to get it."""
+        found = self.present()
+        if found is None:
+            self._fetch(self._published)
+            return self._published, self.sha256
+        return found
+
+    def present(self) -> tuple[Path, str] | None:
+        """As `find`, but for what would have to be fetched, which is None."""
         named = os.environ.get(self.variable)
         if named:
             path = Path(named).expanduser()
             return path, file_digest(path)
-        path = Path(torch.hub.get_dir()) / "checkpoints" / self.file
-        if not path.is_file() or file_digest(path) != self.sha256:
-            self._fetch(path)
-        return path, self.sha256
+        path = self._published
+        return (path, self.sha256) if path.is_file() and file_digest(path) == self.sha256 else None
+
+    @property
+    def _published(self) -> Path:
+        """Where the published file is kept."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / self.file
 
     def _fetch(self, path: Path) -> None:
         """Puts the published file at `path`, whole and as its digest wants it or not at all."""

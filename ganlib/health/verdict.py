@@ -9,6 +9,9 @@ from typing import Any, Literal
 Severity = Literal["good", "mild", "severe"]
 """good: what a run is to come to. mild: worth a change in the next run. severe: going on will not mend it."""
 
+CERTAIN = 0.8
+"""The least confidence of a verdict that ends a run: three readings of three say so."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -45,6 +48,11 @@ def succession(bearing_out: int, readings: int) -> float:
 def worst(verdicts: Sequence[Verdict]) -> Verdict | None:
     """The most certain of the severe ones; None where there is none."""
     return max((v for v in verdicts if v.severity == "severe"), key=lambda v: v.confidence, default=None)
+
+
+def fatal(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """Why a run should go on no longer: the most certain of the severe ones that are certain; None where none is."""
+    return worst([verdict for verdict in verdicts if verdict.confidence >= CERTAIN])
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:

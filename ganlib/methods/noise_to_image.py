@@ -156,6 +156,20 @@ class NoiseToImage(GameMethod):
         generator.train(training)
         return images.cpu()
 
+    @torch.no_grad()
+    def at(self, generator: nn.Module, latents: Tensor, classes: Tensor) -> Tensor:
+        """float32 [n, C, H, W] in [-1, 1] on the CPU, at latents [n, dim]: between the grey levels, in eval mode.
+
+        classes: int64 [n], taken modulo the number of classes; of no account to a generator that is told none.
+        """
+        training = generator.training
+        generator.eval()
+        device = next(generator.parameters()).device
+        told = (classes.to(device) % self.classes,) if self.conditional else ()
+        images: Tensor = generator(latents.to(device), *told).float().cpu()
+        generator.train(training)
+        return images
+
     def _labels(self, request: SampleRequest) -> Callable[[int], Tensor] | None:
         """What gives the classes of a block by its first index: in turn where the request names none.
 

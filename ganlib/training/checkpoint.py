@@ -7,6 +7,10 @@ cut short is told from a whole one.
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,13 +25,18 @@ from ganlib.errors import UserError
 from ganlib.files import atomic_folder, file_digest
 from ganlib.recipe import Recipe
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: a checkpoint may be taken within a tick; then it says so, and holds what the tick has measured so far."""
+
+_log = logging.getLogger(__name__)
 
 
 class Progress(BaseModel):
     """How far a run has come. All randomness is a function of these counts and the seed.
 
-    loading: how its images are read, which decides their order; chosen at its start.
+    loading: how its images are read, which decides their order. precision: what its products are computed in. Each is
+    settled at the run's start, where the recipe leaves it open. tick_images: those of `images` that a tick under way
+    has seen; 0 between two ticks.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,7 +45,9 @@ class Progress(BaseModel):
     rounds: int = 0
     discriminator_steps: int = 0
     seconds: float = 0.0
+    tick_images: int = 0
     loading: Literal["resident", "streamed"] = "resident"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 class Contents(BaseModel):
@@ -70,12 +81,15 @@ class Snapshot:
         discriminator: nn.Module,
         optimizers: dict[str, dict[str, Tensor]],
         method: dict[str, Tensor],
+        meter: dict[str, Tensor] | None = None,
     ) -> Snapshot:
         files = {"generator": generator.state_dict(), "discriminator": discriminator.state_dict()}
         if average is not None:
             files["generator_ema"] = average.state_dict()
         if method:
             files["method"] = method
+        if meter:
+            files["meter"] = meter
         files["optimizers"] = {f"{side}/{name}": x for side, state in optimizers.items() for name, x in state.items()}
         copies = {stem: {name: _copy(tensor) for name, tensor in state.items()} for stem, state in files.items()}
         return cls(recipe, progress.model_copy(), dataset, copies)
@@ -85,11 +99,23 @@ class Snapshot:
         with atomic_folder(folder) as temporary:
             (temporary / "recipe.yaml").write_text(self.recipe.dump())
             for stem, tensors in self.tensors.items():
-                save_file(tensors, temporary / f"{stem}.safetensors")
+                _save(tensors, temporary / f"{stem}.safetensors")
             files = {p.name: (p.stat().st_size, file_digest(p)) for p in sorted(temporary.iterdir())}
             contents = Contents(schema_version=SCHEMA, progress=self.progress, dataset=self.dataset, files=files)
             (temporary / "progress.json").write_text(contents.model_dump_json(indent=2))
         return folder
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """save_file, whose refusal by the disk is an OSError, as any other."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        if said is None:
+            raise
+        number = int(said[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -170,12 +196,21 @@ def checkpoint_name(images: int) -> str:
     return f"checkpoint-{images:012d}"
 
 
-def newest_checkpoint(run_folder: Path) -> Path | None:
-    """The newest whole checkpoint below `run_folder`. One that was cut short or is damaged is passed over."""
+def newest_checkpoint(run_folder: Path, say: Callable[[str], None] = _log.warning) -> Path | None:
+    """The newest whole checkpoint below `run_folder`; None where there is none.
+
+    One that was cut short or is damaged is passed over, and `say` is told which, why, and what is used instead.
+    """
+    amiss: list[str] = []
+    found: Path | None = None
     for folder in sorted(run_folder.glob("checkpoint-*"), reverse=True):
         try:
             read_checkpoint(folder)
-        except UserError:
-            continue
-        return folder
-    return None
+        except UserError as error:
+            amiss.append(str(error).rpartition(";")[0] or str(error))
+        else:
+            found = folder
+            break
+    for what in amiss:
+        say(f"{what}; {found.name} is used instead" if found else f"{what}; there is no whole one before it")
+    return found

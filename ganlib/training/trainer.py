@@ -28,6 +28,7 @@ from ganlib.errors import UserError
 from ganlib.inputs import told_of
 from ganlib.methods.base import SampleRequest
 from ganlib.networks.layers import bind_draws
+from ganlib.precision import autocast, computes_bf16
 from ganlib.recipe import Recipe
 from ganlib.training.checkpoint import Progress, Snapshot, State, read_checkpoint
 from ganlib.training.fit import require_fit
@@ -36,6 +37,9 @@ from ganlib.training.optimizers import update_average
 from ganlib.training.probe import Probe
 from ganlib.training.side import Side
 from ganlib.training.world import World
+
+HEED_EVERY = 8
+"""Rounds after which, within a tick, several workers ask each other whether to end; they wait for the device."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,22 @@ class Trainer:
         world: World | None = None,
     ):
         require_fit(recipe, dataset)
-        recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
         self.recipe, self.dataset = recipe, dataset
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.world = world or World.current()
+        self.interrupted, self._asked = False, False
+        self._meter = Meter(self.world, self.device)
+        self._measured: dict[str, Tensor] = {}
+        self._build(None if resume is None else self._read(resume), resume)
+
+    def _build(self, resumed: State | None, resume: Path | None) -> None:
+        """All that training is made of, for the recipe as it is by now; in the state `resumed` where there is one."""
+        dataset = self.dataset
+        begun = resumed.progress.images - resumed.progress.tick_images if resumed is not None else 0
+        recipe = self.recipe.at(begun)
+        recipe = self.recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
         train, split = recipe.train, dataset.split("train")
-        resumed = None if resume is None else self._read(resume)
-        self.progress = Progress(loading=self._agree_on_loading(split)) if resumed is None else resumed.progress
+        self.progress = self._settled(split) if resumed is None else resumed.progress
         pairing = recipe.method.pairing
         self.images_total = train.length(epoch_images(dataset, pairing))
         rows = self.world.rows(train.batch)
@@ -99,8 +112,8 @@ class Trainer:
             self.average = copy.deepcopy(self.method.generator).requires_grad_(False)
         self.generator = Side(self.method.generator, recipe.optim.generator, self.world)
         self.discriminator = Side(self.method.discriminator, recipe.optim.discriminator, self.world)
-        if resume is not None and resumed is not None:
-            self._load(resumed, resume)
+        if resumed is not None:
+            self._load(resumed, resume or Path("memory"))
         if train.compile:
             self.method.generator.compile()
             self.method.discriminator.compile()
@@ -108,14 +121,24 @@ class Trainer:
     def run(self) -> Iterator[Tick]:
         """Trains to the recipe's length, handing out a tick every `train.tick` images and at the end.
 
-        Of a run that diverges the last tick, for which nothing is due, has what is not a number; then it raises.
+        Of a run that diverges the last tick, for which nothing is due, has what is not a number; then it raises. A run
+        that is interrupted ends early, `interrupted` is true, and a snapshot taken then goes on from that very round.
         """
-        train, meter = self.recipe.train, Meter(self.world, self.device)
+        meter = self._meter
         while self.progress.images < self.images_total:
-            start, before = time.perf_counter(), self.progress.images
-            target = min(_next_multiple(before, train.tick), self.images_total)
+            if not self.progress.tick_images:
+                self._keep_to_schedule()
+            train, start, before = self.recipe.train, time.perf_counter(), self.progress.images
+            began = before - self.progress.tick_images
+            target = min(_next_multiple(began, train.tick), self.images_total)
             while self.progress.images < target:
                 self._round(meter, last=self.progress.images + train.batch * train.steps.discriminator >= target)
+                if self.progress.images < target and self._heed(HEED_EVERY):
+                    self.progress.seconds += time.perf_counter() - start
+                    self.progress.tick_images = self.progress.images - began
+                    self._measured = meter.state()
+                    return
+            self.progress.tick_images, self._measured = 0, {}
             metrics = meter.read()  # the one place that waits for the device
             seconds = time.perf_counter() - start
             self.progress.seconds += seconds
@@ -133,10 +156,19 @@ class Trainer:
                 "checkpoint": train.checkpoint_every,
                 "evaluation": train.evaluate_every,
             }
-            due = {name for name, n in every.items() if final or before // n < seen // n}
-            if any(before < epochs * self.batches.count <= seen for epochs in train.sample_epochs):
+            due = {name for name, n in every.items() if final or began // n < seen // n}
+            if any(began < epochs * self.batches.count <= seen for epochs in train.sample_epochs):
                 due.add("samples")
             yield Tick(seen, self.images_total, metrics, rate, self.progress.seconds, frozenset(due), final)
+            if not final and self._heed():
+                return
+
+    def interrupt(self) -> None:
+        """Asks `run` to end: after the round under way, or, where several workers have to agree on it, soon after.
+
+        One worker that is asked is enough. To be called from any thread, and from a signal's handler.
+        """
+        self._asked = True
 
     def sample(self, count: int, seed: int = 0, **told: Any) -> Tensor:
         """uint8 [count, H, W, C] from the generator's moving average (from the generator where none is kept).
@@ -161,6 +193,7 @@ class Trainer:
                 "discriminator": self.discriminator.optimizer_state(),
             },
             method=self.method.own_state(),
+            meter=self._measured,
         )
 
     def _round(self, meter: Meter, last: bool) -> None:
@@ -229,6 +262,12 @@ class Trainer:
                 meter.add({name: value}, weight)
         self.progress.rounds += 1
 
+    def _keep_to_schedule(self) -> None:
+        """Goes on as a run that resumes from here with the changed recipe would, where the schedule changes it here."""
+        if self.recipe.at(self.progress.images) != self.recipe:
+            now = self.snapshot()
+            self._build(State(now.recipe, now.progress, now.dataset, now.tensors), None)
+
     def _leave_out(self, meter: Meter, side: str, its: Tensor, other: Tensor, margin: float) -> bool:
         """Whether this step of a side is left out, `its` reading being ahead of the other's by more than `margin`."""
         if self.recipe.train.steps.adaptive != "leave-out":
@@ -241,18 +280,30 @@ class Trainer:
         """The mean over the global batch of what is this worker's mean. Waits for the device."""
         return self.world.sum(value.float() * self.share).item()
 
+    def _heed(self, every: int = 1) -> bool:
+        """Whether the run is to end here. Several workers ask each other, all at once, every so many rounds."""
+        if self.world.size == 1 or self.progress.rounds % every == 0:
+            self.interrupted = self.world.any(self._asked, self.device)
+        return self.interrupted
+
     def _done(self) -> float:
         return self.progress.images / self.images_total
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
+        said = self.recipe.train.precision
+        return autocast(self.device, (self.progress.precision if said == "auto" else said) == "bf16")
 
-    def _agree_on_loading(self, split: Split) -> Literal["resident", "streamed"]:
-        """One way for all workers; on a mixed cluster the smallest of them decides."""
-        if self.recipe.data.loading != "auto":
-            return self.recipe.data.loading
-        small = torch.tensor([float(choose_loading(split, self.device) == "streamed")], device=self.device)
-        return "streamed" if self.world.sum(small).item() else "resident"
+    def _settled(self, split: Split) -> Progress:
+        """The start of a run, with what its recipe leaves open: on a mixed cluster the least able worker decides."""
+        data, train = self.recipe.data, self.recipe.train
+        streams, lacks_bf16 = choose_loading(split, self.device) == "streamed", not computes_bf16(self.device)
+        found = self.world.sum(torch.tensor([float(streams), float(lacks_bf16)], device=self.device)).tolist()
+        loading: Literal["resident", "streamed"] = "streamed" if found[0] else "resident"
+        precision: Literal["fp32", "bf16"] = "fp32" if found[1] else "bf16"
+        return Progress(
+            loading=loading if data.loading == "auto" else data.loading,
+            precision=precision if train.precision == "auto" else train.precision,
+        )
 
     def _read(self, folder: Path) -> State:
         """The checkpoint to go on from, if it is one of this recipe's and of this dataset's."""
@@ -279,6 +330,8 @@ class Trainer:
             state.load_into(self.average, "generator_ema", folder)
         self.generator.load_optimizer_state(state.optimizer("generator"))
         self.discriminator.load_optimizer_state(state.optimizer("discriminator"))
+        self._measured = state.tensors.get("meter", {})
+        self._meter.load(self._measured)
         theirs = state.tensors.get("method", {})
         for name, buffer in self.method.own_state().items():
             if name not in theirs:

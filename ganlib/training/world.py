@@ -33,6 +33,10 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether `flag` is set on any worker. Waits for them, and for the device."""
+        return self.sum(torch.tensor(float(flag), device=device)).item() > 0 if self.size > 1 else flag
+
 
 @torch.no_grad()
 def sum_gradients(parameters: list[nn.Parameter], world: World) -> Tensor:

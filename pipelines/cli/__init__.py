@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import data, health, judging, report, samples, theory
+from pipelines.cli import cluster, data, health, jobs, judging, plan, report, samples, theory, tune
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -41,6 +41,11 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command("prepare")(data.prepare)
 app.command("theory")(theory.theory)
+app.command("plan")(plan.plan)
+app.add_typer(jobs.app, name="jobs")
+app.command("submit")(jobs.submit)
+app.command("up")(cluster.up)
+app.command("down")(cluster.down)
 
 
 @app.callback()
@@ -123,6 +128,7 @@ app.command("evaluate")(judging.evaluate)
 app.command("sample")(samples.sample)
 app.command("health")(health.health)
 app.command("report")(report.report)
+app.command("tune")(tune.tune)
 
 
 @app.command()
@@ -242,4 +248,4 @@ def main() -> None:
             raise
         advice = "; the same command goes on where it stopped" if from_mlflow else ""
         typer.echo(f"gan: {' '.join(str(error).split())}{advice}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_status if isinstance(error, UserError) else 2)

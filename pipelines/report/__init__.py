@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
+from ganlib.page import render
 from pipelines.journal import Journal
 from pipelines.report.chart import chart
 from pipelines.report.contents import RunContents, contents_of, differences, evaluation_table, panels
@@ -45,24 +45,11 @@ def write_report(runs: Sequence[RunFolder]) -> Path:
 
 def rendered(every: Sequence[RunContents]) -> str:
     """The page as HTML, without a reference to anything outside it."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pipelines.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    return environment.get_template("report.html.jinja").render(
+    return render(
+        "pipelines.report",
+        "report.html.jinja",
         runs=every,
         charts=[(title, chart(lines)) for title, lines in panels(every)],
         differences=differences([one.recipe for one in every]),
         evaluation=evaluation_table(every),
     )
-
-
-def number(value: Any) -> str:
-    """Four significant digits; words as they are."""
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -26,10 +26,11 @@ MODULES = {
     "training_step": "tests.benchmarks.training_step",
     "inception": "tests.benchmarks.inception",
     "orchestration": "tests.benchmarks.orchestration",
+    "beside": "tests.benchmarks.beside",
     "health": "tests.benchmarks.health",
     "mnist": "tests.benchmarks.mnist_quality",
 }
-SHORT = ("batches", "preparation", "training_step", "distances", "inception", "orchestration")
+SHORT = ("batches", "preparation", "training_step", "distances", "inception", "orchestration", "beside")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from ganlib.evaluation.distances import frechet_distance
-from ganlib.evaluation.neighbours import Manifold, improved_precision_recall
+from ganlib.evaluation.neighbours import Manifold, overlap
 from ganlib.evaluation.statistics import FeatureStatistics
 from tests.benchmarks.report import Target, arguments, conclude, interleaved, machine, show
 
@@ -80,7 +80,7 @@ def precision_recall(points: int, dimensions: int, rounds: int) -> dict[str, flo
     return interleaved(
         f"precision and recall, {dimensions:,} dimensions",
         {
-            "ours": timed(lambda: improved_precision_recall(*(Manifold.of(side) for side in ours))),
+            "ours": timed(lambda: overlap(*(Manifold.of(side) for side in ours)).scores()),
             "torch-fidelity": timed(fidelity),
         },
         rounds,

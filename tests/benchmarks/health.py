@@ -29,14 +29,16 @@ from tests.benchmarks.report import Target, arguments, conclude, machine, show
 
 FOUND, ALARMS = 0.8, 0.1
 TICKS = 30
-FEW = 120
-"""Images of a data set that is too small to learn from."""
+FEW, HANDFUL = 120, 16
+"""Images of a data set that is too small to learn from; and of one that is learned by heart."""
 
 RING = ["train.batch=128", "train.images=192000", "evaluate.samples=2000"]
 DIGITS = [
     "train.images=24000", "train.precision=fp32", "method.generator.width=16", "method.generator.widest=32",
     "method.discriminator.width=16", "method.discriminator.widest=32", "evaluate.samples=1000",
 ]  # fmt: skip
+DIGITS_NETWORKS = [f"method.{side}={{kind: convnet, width: 16, widest: 32}}" for side in ("generator", "discriminator")]
+RECONSTRUCTING = ["train.images=24000", "train.batch=64", "optim.*.lr=1e-3", "evaluate.samples=1000"]
 FREE = "method.penalty={kind: none}"
 
 
@@ -71,6 +73,10 @@ ROWS = [
     Row("mode-collapse", "a slow D, no penalty", "ring",
         [*RING, FREE, "optim.discriminator.lr=1e-4", "optim.*.betas=[0.5, 0.999]"], "ring"),
     Row("overfitted-discriminator", "120 digits, no penalty", "digits", [*DIGITS, FREE, "train.batch=16"], "few"),
+    Row("blur", "L2 rules, by way of a code of two numbers", "mnist-encoder",
+        ["data.size=16", "data.source=digits", *DIGITS_NETWORKS, "method.code=2", *RECONSTRUCTING,
+         "method.reconstruction={kind: l2, weight: 1000}"]),
+    Row("memorisation", "16 digits", "digits", [*DIGITS, "train.batch=16"], "handful"),
     Row(None, "ring", "ring", RING, "ring"),
     Row(None, "digits", "digits", DIGITS),
     Row(None, "digits, hinge", "digits", [*DIGITS, "method.objective=hinge"]),
@@ -128,22 +134,23 @@ def prepared(names: set[str], folder: Path) -> Iterator[tuple[str, Dataset]]:
     points, digits = Preparation(size=8, channels=1), Preparation(size=16, channels=1)
     if "ring" in names:
         yield "ring", prepare_dataset(open_source("gaussian-ring", Reading(count=20_000)), points, folder, "ring")
-    if names & {"digits", "few"}:
+    if names & {"digits", "few", "handful"}:
         whole = train_classifier(prepare_dataset(open_source("digits"), digits, folder, "digits"))
         yield "digits", whole
-        if "few" in names:
-            yield "few", few_of(whole, folder / "few-images", digits, folder)
+        for name, count in (("few", FEW), ("handful", HANDFUL)):
+            if name in names:
+                yield name, few_of(whole, count, folder / f"{name}-images", digits, folder)
 
 
-def few_of(whole: Dataset, images: Path, preparation: Preparation, folder: Path) -> Dataset:
-    """FEW training images of `whole`, and as many held-out ones, a folder a class."""
-    for name, split in (("train", whole.split("train")), ("val", whole.split("test"))):
+def few_of(whole: Dataset, count: int, images: Path, preparation: Preparation, folder: Path) -> Dataset:
+    """The first `count` training images of `whole`, and FEW held-out ones, a folder a class."""
+    for name, split, size in (("train", whole.split("train"), count), ("val", whole.split("test"), FEW)):
         labels = np.asarray(split.labels)
-        for row in range(FEW):
+        for row in range(size):
             place = images / name / str(labels[row])
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(split.take(np.array([row]))[0, ..., 0]).save(place / f"{row}.png")
-    return train_classifier(prepare_dataset(open_source(str(images)), preparation, folder, "few"))
+    return train_classifier(prepare_dataset(open_source(str(images)), preparation, folder, f"of-{count}"))
 
 
 def run(row: Row, seed: int, dataset: Dataset, checkpoint: Path) -> list[Verdict]:

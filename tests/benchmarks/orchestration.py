@@ -172,12 +172,20 @@ class Family:
     def returncode(self) -> int | None:
         return self._process.poll()
 
-    def signal(self, number: signal.Signals) -> None:
-        """To every one of them."""
+    def members(self) -> list[int]:
+        """Their process ids."""
+        found = []
         for place in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if self._mark.encode() in (place / "environ").read_bytes():
-                    os.kill(int(place.name), number)
+                    found.append(int(place.name))
+        return found
+
+    def signal(self, number: signal.Signals) -> None:
+        """To every one of them."""
+        for pid in self.members():
+            with suppress(OSError):
+                os.kill(pid, number)
 
 
 @contextmanager

@@ -64,7 +64,8 @@ def test_a_checkpoint_is_yaml_json_and_safetensors(checkpoint: Path, digits16: D
     contents = json.loads((checkpoint / "progress.json").read_text())
     assert contents["dataset"] == digits16.digest
     assert contents["progress"] | {"seconds": 0} == {
-        "images": 640, "rounds": 40, "discriminator_steps": 40, "seconds": 0, "loading": "resident",
+        "images": 640, "rounds": 40, "discriminator_steps": 40, "seconds": 0,
+        "tick_images": 0, "loading": "resident", "precision": "fp32",
     }  # fmt: skip
     others = [name for name in FILES if name != "progress.json"]
     assert contents["files"] == {
@@ -161,7 +162,7 @@ def test_a_broken_table_of_contents_is_said(text: str, run: Path, checkpoint: Pa
 
 def test_a_newer_schema_is_said_whatever_its_fields(checkpoint: Path) -> None:
     contents = json.loads((checkpoint / "progress.json").read_text())
-    for newer in ({"schema_version": 2}, {"schema_version": 2, "shards": []}):
+    for newer in ({"schema_version": 3}, {"schema_version": 3, "shards": []}):
         (checkpoint / "progress.json").write_text(json.dumps(contents | newer))
         message = said(lambda: read_checkpoint(checkpoint))
         assert message == f"checkpoint {checkpoint} was written by a newer version of this program; update it"

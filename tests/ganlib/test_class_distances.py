@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ from numpy.typing import NDArray
 
 from ganlib.data import Dataset
 from ganlib.evaluation.classes import InProportion, class_distances
+from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.names import metric_value
+from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.networks.base import ImageShape
 
 
@@ -53,11 +58,57 @@ def test_a_whole_dataset_is_judged_by_its_own_proportions(digits16: Dataset) -> 
     np.testing.assert_allclose(part, proportions / len(labels), atol=4 * np.sqrt(0.09 / 1000))
 
 
-def test_each_class_is_compared_with_its_own(digits16: Dataset) -> None:
-    extractor, samples, count = RandomExtractor(ImageShape(*digits16.image_shape)), Shuffled(digits16), 1200
-    found = class_distances(samples, digits16, extractor, count, 0)
-    assert len(found) == 11
-    train = digits16.split("train")
+@pytest.fixture
+def dataset(digits16: Dataset, tmp_path: Path) -> Dataset:
+    """A copy that a test may write to."""
+    shutil.copytree(digits16.path, tmp_path / digits16.path.name)
+    return Dataset.open(tmp_path / digits16.path.name)
+
+
+class Quarters(Extractor):
+    """The mean grey of each of four quarters; counts the images that it is shown."""
+
+    name, digest = "quarters", "0" * 64
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        self.seen += len(images)
+        size = images.shape[1] // 2
+        return images.reshape(len(images), 2, size, 2, size).mean((2, 4)).reshape(-1, 4) / 255, None
+
+
+def test_each_class_has_its_floor_and_its_error(dataset: Dataset) -> None:
+    extractor, samples, count = Quarters(), Shuffled(dataset), 700
+    found = class_distances(samples, dataset, extractor, count, 0)
+    train, test = dataset.split("train"), dataset.split("test")
+    made, numbers = samples.sample(count), np.arange(count)
+
+    def sums(images: np.ndarray) -> FeatureStatistics:
+        return FeatureStatistics.of(extractor.features(images)[0], None)
+
+    real = sums(train.take(np.flatnonzero(np.asarray(train.labels) == 7)))
+    held_out = sums(test.take(np.flatnonzero(np.asarray(test.labels)[:count] == 7)))
+    assert metric_value(found, "fid_class_floor/quarters/7") == pytest.approx(frechet_distance(held_out, real))
+    without = [
+        frechet_distance(sums(made[(numbers % 10 == 7) & (numbers * 10 // count != part)]), real) for part in range(10)
+    ]
+    assert metric_value(found, "fid_class_se/quarters/7") == pytest.approx(np.sqrt(9 * np.var(without)), rel=1e-6)
+    errors = [metric_value(found, f"fid_class_se/quarters/{k}") for k in range(10)]
+    assert metric_value(found, "fid_class_se/quarters") == pytest.approx(np.sqrt(np.square(errors).sum()) / 10)
+    floors = [metric_value(found, f"fid_class_floor/quarters/{k}") for k in range(10)]
+    assert metric_value(found, "fid_class_floor/quarters") == pytest.approx(np.mean(floors))
+    # Real images are looked at once.
+    extractor.seen = 0
+    assert class_distances(samples, dataset, extractor, count, 0) == found
+    assert extractor.seen == count
+
+
+def test_each_class_is_compared_with_its_own(dataset: Dataset) -> None:
+    extractor, samples, count = RandomExtractor(ImageShape(*dataset.image_shape)), Shuffled(dataset), 1200
+    found = class_distances(samples, dataset, extractor, count, 0)
+    train = dataset.split("train")
     labels = np.asarray(train.labels)
     made = samples.sample(count)
     for label in (0, 7):

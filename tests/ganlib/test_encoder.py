@@ -256,7 +256,11 @@ def test_reconstructions_are_judged_by_their_mean_distance(sampler: Sampler, dig
     assert made.count == len(digits16.split("test"))
     inputs = inputs_of(digits16, 40, 2) / 127.5 - 1
     images = made.sample(40, 2) / 127.5 - 1
-    assert made.metrics(40, 2) == {"reconstruction/l1": pytest.approx(np.abs(images - inputs).mean(), rel=1e-6)}
+    each = np.abs(images - inputs).mean((1, 2, 3))
+    assert made.metrics(40, 2) == {
+        "reconstruction/l1": pytest.approx(each.mean(), rel=1e-6),
+        "reconstruction_se/l1": pytest.approx(each.std(ddof=1) / np.sqrt(40), rel=1e-6),
+    }
     np.testing.assert_array_equal(made.sample(5, 2, first=10), made.sample(15, 2)[10:])
 
 

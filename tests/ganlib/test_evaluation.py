@@ -220,8 +220,9 @@ def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) 
     labelled = evaluate(Copies(dataset), dataset, len(train), 0, extractor, lambda *done: calls.append(done))
     assert f"fid/random-{extractor.digest[:8]}" in labelled
     copies = {plain(name): value for name, value in labelled.items()}
-    names = COMPARED | {f"{name}_floor" for name in COMPARED} | {"fid_se", "kid_se", "memorised", "mifid"}
-    assert copies.keys() == {f"{name}/random" for name in names} | {"sharpness", "sharpness_floor"}
+    each = COMPARED | {"memorised", "mifid"}
+    names = {f"{name}{suffix}" for name in each for suffix in ("", "_se", "_floor")}
+    assert copies.keys() == {f"{name}/random" for name in names} | {"sharpness", "sharpness_se", "sharpness_floor"}
     assert calls == [(1000, len(train)), (len(train), len(train))]
     assert copies["fid/random"] == pytest.approx(0, abs=1e-5)
     features = [extractor.features(split.take(np.arange(len(split))))[0] for split in (test, train)]
@@ -244,7 +245,11 @@ def test_copies_of_the_data_are_perfect_but_for_being_copies(dataset: Dataset) -
         assert real[f"{name}/random"] == pytest.approx(real[f"{name}_floor/random"], rel=1e-6)
     assert abs(real["kid/random"] - real["kid_floor/random"]) < 4 * real["kid_se/random"]
     assert real["memorised/random"] == pytest.approx(0.01, abs=1 / len(test))
+    assert real["memorised/random"] == real["memorised_floor/random"]
     assert real["mifid/random"] == real["fid/random"]
+    assert real["mifid_floor/random"] == real["fid_floor/random"]
+    assert real["mifid_se/random"] == real["fid_se/random"]
+    assert copies["mifid_se/random"] / copies["fid_se/random"] == pytest.approx(1e6, rel=0.1)  # 1 / (0 + 1e-6)
     assert real["sharpness"] == pytest.approx(real["sharpness_floor"], rel=1e-9)
 
 
@@ -261,7 +266,7 @@ def test_noise_is_neither_precise_nor_recalled_nor_remembered(dataset: Dataset) 
 def test_of_few_samples_there_is_what_few_have(dataset: Dataset, count: int) -> None:
     found = {name.partition("/")[0] for name in by_random(Noise(), dataset, count)}
     assert {"fid", "memorised", "mifid", "sharpness"} <= found
-    assert not {"kid", "fid_se", "kid_se"} & found
+    assert not {"kid", "fid_se", "kid_se", "precision_se"} & found
     assert ("precision" in found) == (count > 5)
 
 
@@ -273,8 +278,31 @@ def test_one_sample_has_no_distance(dataset: Dataset) -> None:
 def test_held_out_images_are_compared_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     first = by_random(Noise(), dataset, 100)
     (kept,) = (dataset.path / "reference").glob("*.json")
-    monkeypatch.setattr("ganlib.evaluation.held_out.compare", None)  # nobody asks it again
-    assert by_random(Noise(), dataset, 100) == first
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        # Nobody asks it again.
+        patched.setattr("ganlib.evaluation.held_out.reference_findings", None)
+        assert by_random(Noise(), dataset, 100) == first
     kept.write_text(kept.read_text()[:-3])
     assert by_random(Noise(), dataset, 100) == first
+
+
+@pytest.mark.parametrize(
+    ("constant", "value", "also"),
+    [
+        ("held_out.LOW", 0.05, set()),
+        ("held_out.MOST_REMEMBERED", 50, set()),
+        ("held_out.SPLITS", 5, set()),
+        ("findings.MOST_COMPARED", 70, {".safetensors"}),
+        ("findings.MOST_BYTES", 1 << 18, {".safetensors"}),
+        ("findings.REVISION", 0, {".safetensors"}),
+    ],
+)
+def test_what_was_found_by_another_constant_is_not_taken_for_this_ones(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, constant: str, value: float, also: set[str]
+) -> None:
+    by_random(Noise(), dataset, 100)
+    before = {path.name for path in (dataset.path / "reference").iterdir()}
+    monkeypatch.setattr(f"ganlib.evaluation.{constant}", value)
+    by_random(Noise(), dataset, 100)
+    fresh = {path.suffix for path in (dataset.path / "reference").iterdir() if path.name not in before}
+    assert fresh == {".json"} | also

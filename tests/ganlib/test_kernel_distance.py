@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
+from ganlib.errors import UserError
 from ganlib.evaluation.kernel_distance import disjoint_distances, kernel_distance, squared_mmd
+from ganlib.evaluation.neighbours import nearest
 
 from .test_evaluation import random_features
 
@@ -61,3 +63,33 @@ def test_what_has_no_kernel_distance_is_said() -> None:
         kernel_distance(features, features)
     with pytest.raises(ValueError, match="kernel distance of 1 and 10 images is not defined"):
         squared_mmd(features[:1], features)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((14, 5), np.float32), ((128, 448), np.float64)])
+def test_where_features_lie_in_memory_does_not_matter_to_the_last_bit(shape: tuple[int, int], dtype: type) -> None:
+    """NumPy's arrays begin anywhere; a product of matrices adds up by where its numbers begin."""
+    features = random_features(*shape, 0).astype(dtype)
+    found = set()
+    for shift in range(0, 64, features.itemsize):
+        memory = np.empty(features.nbytes + 128, np.uint8)
+        start = -memory.ctypes.data % 64 + shift
+        moved = memory[start : start + features.nbytes].view(dtype).reshape(shape)
+        moved[:] = features
+        ours, theirs = moved[: shape[0] // 2], moved[shape[0] // 2 :]
+        distances = nearest(ours, theirs)[0]
+        found.add((squared_mmd(ours, theirs), disjoint_distances(ours, theirs, 3).sum(), distances.sum()))
+    assert len(found) == 1
+
+
+def test_of_features_that_are_no_numbers_there_is_no_kernel_distance() -> None:
+    features = random_features(10, 4, 0)
+    features[3, 1] = np.inf
+    with pytest.raises(UserError, match="features are NaN or infinite"):
+        squared_mmd(features, random_features(10, 4, 1))
+
+
+def test_of_constant_features_and_of_more_dimensions_than_images_it_is_the_kernels() -> None:
+    """k is one number each within and across: (a.a/d + 1)^3 + (b.b/d + 1)^3 - 2 (a.b/d + 1)^3."""
+    a, b = np.full((3, 50), 2.0), np.full((4, 50), 5.0)
+    assert squared_mmd(a, b) == pytest.approx((4 + 1) ** 3 + (25 + 1) ** 3 - 2 * (10 + 1) ** 3, rel=1e-12)
+    assert squared_mmd(a, a) == pytest.approx(0, abs=1e-9)

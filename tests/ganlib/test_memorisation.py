@@ -28,16 +28,18 @@ def test_the_share_of_copies_is_what_is_memorised(copied: int) -> None:
     fresh, held_out = cloud(400 - copied, 10, 1), cloud(1_000, 10, 2)
     samples = np.concatenate([TRAINING[:copied] + np.float32(1e-3), fresh])
     # Of what is fresh, LOW is expected below the quantile: at most 4 more than that in 400 by four deviations of it.
-    share = memorised_share(distances(samples), memory_radius(distances(held_out)))
+    share, error = memorised_share(distances(samples), memory_radius(distances(held_out)))
     assert copied / 400 <= share <= copied / 400 + LOW + 4 * np.sqrt(LOW / 400)
+    assert error == pytest.approx(np.sqrt(share * (1 - share) / 399), rel=1e-9)  # of a share
 
 
 def test_held_out_images_themselves_are_below_their_own_quantile_by_its_share() -> None:
     held_out = distances(cloud(1_001, 10, 2))
-    assert memorised_share(held_out, memory_radius(held_out)) == 10 / 1_001  # below the eleventh, by LOW of 1,000 steps
     assert (
-        memorised_share(np.zeros(5), memory_radius(np.zeros(5))) == 0
-    )  # held-out images are copies too: nothing can be told
+        memorised_share(held_out, memory_radius(held_out)).value == 10 / 1_001
+    )  # below the eleventh, by LOW of 1,000 steps
+    # Where held-out images are copies too, nothing can be told.
+    assert memorised_share(np.zeros(5), memory_radius(np.zeros(5))) == (0, 0)
 
 
 def test_the_distance_of_memorisation_is_the_mean_least_angle() -> None:

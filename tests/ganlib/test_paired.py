@@ -103,6 +103,8 @@ def test_figures_are_those_of_all_images_at_once(pairs: Dataset) -> None:
     truth = held_out(pairs).take(rows)
     assert found["paired/images"] == 70
     assert found["paired/l1"] == pytest.approx(np.abs(truth / 255 - (truth // 2) / 255).mean())
+    each = np.abs(truth / 255 - (truth // 2) / 255).mean((1, 2, 3))
+    assert found["paired_se/l1"] == pytest.approx(each.std(ddof=1) / math.sqrt(70))
     assert found["paired/psnr"] == pytest.approx(paired.psnr(truth // 2 / 255, truth / 255).mean())
     assert found["paired/ssim"] == pytest.approx(paired.ssim(truth // 2 / 255, truth / 255).mean())
     mean = pairs.split("train").images.astype(np.float64).mean(0) / 255
@@ -144,6 +146,15 @@ def test_the_distance_is_of_patches_and_tells_real_from_blank(pairs: Dataset) ->
     )
     perfect = paired_metrics(sampler(pairs, lambda image: image), pairs, 60, 2, side=8, patches=5)
     assert metric_value(perfect, "fid_patch/random") == pytest.approx(frechet_distance(made, true), rel=1e-6, abs=1e-6)
+    # A jackknife takes each tenth of the images out in turn.
+    parts = np.arange(60) * 10 // 60
+    made_features = extractor.features(paired._patches(truth, (2, "made"), 0, 8, 5))[0].reshape(60, 5, -1)
+    without = [
+        frechet_distance(FeatureStatistics.of(np.concatenate(made_features[parts != part]), None), true)
+        for part in range(10)
+    ]
+    error = math.sqrt(9 * np.var(without))
+    assert metric_value(perfect, "fid_patch_se/random") == pytest.approx(error, rel=1e-4)
     assert perfect["paired/l1"] == 0
     assert perfect["paired/ssim"] == pytest.approx(1)
     blank = paired_metrics(sampler(pairs, np.zeros_like), pairs, 60, 2, side=8, patches=5)
@@ -176,3 +187,23 @@ def test_only_methods_of_pairs_have_a_truth(pairs: Dataset, tmp_path: Path) -> N
         np.testing.assert_array_equal(method.told(split, rows)["inputs"], told)
         np.testing.assert_array_equal(method.truth(split, rows), truth)
     assert not np.array_equal(split.take(rows), split.take_partner(rows))
+
+
+def test_lpips_stands_beside_the_others_where_its_weights_are(pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Darkness:
+        """In place of the network: how much darker on average."""
+
+        label = "vgg16-00000000"
+
+        def distances(self, made: np.ndarray, truth: np.ndarray) -> np.ndarray:
+            assert made.dtype == truth.dtype == np.uint8
+            return (truth.mean((1, 2, 3)) - made.mean((1, 2, 3))) / 255
+
+    monkeypatch.setattr(paired, "find_lpips", Darkness)
+    found = paired_metrics(sampler(pairs, np.zeros_like), pairs, 50, 3, side=8, patches=1)
+    truth = held_out(pairs).take(held_out_rows(pairs, 50, 3)) / 255
+    assert found["paired_lpips/vgg16-00000000"] == pytest.approx(truth.mean())
+    spread = truth.mean((1, 2, 3)).std(ddof=1) / math.sqrt(50)
+    assert found["paired_lpips_se/vgg16-00000000"] == pytest.approx(spread)
+    mean = np.rint(pairs.split("train").images.astype(np.float64).mean(0)) / 255
+    assert found["paired_lpips_of_mean/vgg16-00000000"] == pytest.approx(truth.mean() - mean.mean(), rel=1e-6)

@@ -105,7 +105,11 @@ def test_a_dataset_of_points_is_judged_by_its_density(ring: Dataset) -> None:
 def test_points_of_an_unknown_density_have_their_distance_alone(ring: Dataset) -> None:
     source = ring.manifest.source.model_copy(update={"kind": "somewhere"})
     unknown = Dataset(ring.location, ring.manifest.model_copy(update={"source": source}))
-    assert set(evaluate(Drawn(ring_truth(), 500), unknown, 500, 0)) == {"fid/points", "fid_floor/points"}
+    assert set(evaluate(Drawn(ring_truth(), 500), unknown, 500, 0)) == {
+        "fid/points",
+        "fid_se/points",
+        "fid_floor/points",
+    }
 
 
 def ring_truth() -> GaussianMixture:

@@ -128,6 +128,17 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "workers", "bounds"),
+    [("0", 0, (0, 0)), ("4", 4, (4, 4)), ("[1, 4]", (1, 4), (1, 4)), ("[2, 2]", (2, 2), (2, 2))],
+)
+def test_workers_are_a_number_or_bounds(given: str, workers: int | tuple[int, int], bounds: tuple[int, int]) -> None:
+    recipe = parse(f"workers={given}")
+    assert recipe.workers == workers
+    assert (recipe.least_workers, recipe.most_workers) == bounds
+    assert Recipe.parse(yaml.safe_load(recipe.dump())) == recipe
+
+
+@pytest.mark.parametrize(
     ("override", "said"),
     [
         # A field that is not there: its path, the nearest right one, what is allowed.
@@ -179,6 +190,17 @@ def test_overrides_leave_the_original_alone(recipe: Recipe) -> None:
         # Parts that do not fit together.
         ("data.size=17", "network 'convnet': the size has to be 4, 5, 6 or 7 times a power of two"),
         ("workers=40", "train.batch (16) has to be at least workers (40)"),
+        ("workers=[1, 40]", "train.batch (16) has to be at least workers (40)"),
+        *(
+            (f"workers={given}", f"workers: is {shown}: give a number from 0 to 4096, or two, [least, most]")
+            for given, shown in [
+                ("-1", "-1"),
+                ("true", "True"),
+                ("[4, 1]", "[4, 1]"),
+                ("[0, 4]", "[0, 4]"),
+                ("x", "'x'"),
+            ]
+        ),
         ("train.images=null", "give the length either as train.images or as train.epochs"),
         # What is no override.
         ("train.batch", "override 'train.batch' is not of the form path=value"),

@@ -87,6 +87,30 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert torch.equal(resumed.sample(3), whole.sample(3))
 
 
+@pytest.mark.parametrize("overrides", [[DROPOUT], RESUMED["adaptive augmentation"]], ids=["dropout", "adaptive"])
+def test_a_run_interrupted_after_every_round_is_the_one_left_alone(
+    overrides: list[str], digits16: Dataset, tmp_path: Path
+) -> None:
+    """Ticks are of nine rounds of 48, or of what is left; what one has measured is carried from round to round."""
+    lengths = "train={batch: 48, images: 960, tick: 400, sample_every: 500, checkpoint_every: 70}"
+    recipe = tiny_recipe(tmp_path, lengths, *[word for word in overrides if not word.startswith("train")])
+    whole = Trainer(recipe, digits16)
+    ticks = list(whole.run())
+    trainer, found, folder = Trainer(recipe, digits16), [], tmp_path / "checkpoint"
+    for rounds in range(1, 21):
+        trainer.interrupt()
+        found += list(trainer.run())
+        assert (trainer.progress.rounds, trainer.interrupted) == (rounds, rounds < 20)
+        taken = trainer.snapshot()
+        trainer = Trainer(recipe, digits16, resume=taken.write(folder))
+        assert_equal(trainer.snapshot(), taken)
+    assert_equal(trainer.snapshot(), whole.snapshot())
+    assert [(tick.images_seen, tick.metrics, tick.due) for tick in found] == [
+        (tick.images_seen, tick.metrics, tick.due) for tick in ticks
+    ]
+    assert [tick.images_seen for tick in ticks] == [432, 816, 960]
+
+
 def test_a_finished_run_resumed_has_nothing_left_to_do(digits16: Dataset, tmp_path: Path) -> None:
     trainer = Trainer(tiny_recipe(tmp_path, "train.images=32"), digits16)
     list(trainer.run())

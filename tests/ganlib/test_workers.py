@@ -18,7 +18,7 @@ from ganlib.data import Dataset
 from ganlib.networks.layers import BatchNorm
 from ganlib.penalties import zero_centred_penalty
 from ganlib.recipe import Recipe
-from ganlib.training.trainer import Trainer
+from ganlib.training.trainer import HEED_EVERY, Trainer
 from ganlib.training.world import World, sum_gradients
 
 from .conftest import TINY
@@ -118,9 +118,33 @@ def train(recipe: Recipe, dataset: Dataset, last_bit: bool = False) -> dict[str,
     trainer = Trainer(recipe, dataset)
     if last_bit:
         one_float_higher(trainer.method)
+    return measured(trainer)
+
+
+def measured(trainer: Trainer) -> dict[str, Tensor]:
+    """The metrics of the run to its end, float64 [ticks]."""
     ticks = list(trainer.run())
     names = set.intersection(*(set(tick.metrics) for tick in ticks))
     return {name: torch.tensor([tick.metrics[name] for tick in ticks], dtype=torch.float64) for name in names}
+
+
+INTERRUPTED = RECIPES["batch norm under R1"].with_overrides("train={batch: 7, images: 210, tick: 105}")
+"""Ticks of fifteen rounds, which several workers may leave after the eighth."""
+
+
+def interrupt(rank: int, folder: Path, dataset: Dataset) -> None:
+    """The ticks of a run left alone, and those of one that is interrupted because the second worker is asked."""
+    save_file(train(INTERRUPTED, dataset), folder / f"alone-{rank}")
+    trainer = Trainer(INTERRUPTED, dataset)
+    if rank == 1:
+        trainer.interrupt()
+    assert list(trainer.run()) == []
+    assert trainer.interrupted
+    assert trainer.progress.rounds == HEED_EVERY
+    if rank == 0:
+        trainer.snapshot().write(folder / "interrupted")
+    dist.barrier()
+    save_file(measured(Trainer(INTERRUPTED, dataset, resume=folder / "interrupted")), folder / f"resumed-{rank}")
 
 
 def work(rank: int, folder: Path, datasets: dict[int, Path]) -> None:
@@ -131,6 +155,7 @@ def work(rank: int, folder: Path, datasets: dict[int, Path]) -> None:
     save_file(judge_slice(World.current()), folder / f"norm-{rank}")
     for name, recipe in RECIPES.items():
         save_file(train(recipe, Dataset.open(datasets[recipe.data.size])), folder / f"{name}-{rank}")
+    interrupt(rank, folder, Dataset.open(datasets[16]))
     dist.destroy_process_group()
 
 
@@ -197,3 +222,20 @@ def test_two_workers_differ_from_one_by_rounding_alone(together: Path, digits28:
     alone, two = alone_and_together("a2", together, digits28)
     assert fall(alone) > 0.02
     assert_as_one(two, alone, train(RECIPES["a2"], digits28, last_bit=True), 1e-4)
+
+
+@pytest.mark.slow
+def test_workers_end_together_where_one_is_asked_and_go_on_as_if_none_had_been(
+    together: Path, digits16: Dataset
+) -> None:
+    left_alone = load_file(together / "alone-0")
+    for rank in range(WORKERS):
+        resumed = load_file(together / f"resumed-{rank}")
+        assert resumed.keys() == left_alone.keys()
+        for name, values in left_alone.items():
+            assert len(values) == 2
+            assert torch.equal(resumed[name], values), name
+    # One worker goes on with what two have measured of a tick, and with other sums of products.
+    alone = measured(Trainer(INTERRUPTED, digits16, resume=together / "interrupted"))
+    for name, values in left_alone.items():
+        assert torch.allclose(alone[name], values, rtol=1e-4, atol=1e-5), name

@@ -8,7 +8,7 @@ import pytest
 
 from ganlib.data import Dataset
 from pipelines.health import VERDICTS_TAG
-from pipelines.journal import read_entries, read_metrics
+from pipelines.journal import journal_folder, read_entries, read_metrics
 from pipelines.run_folder import Home, RunFolder
 from pipelines.tracking import HEALTH_TAG, mlflow_client
 from pipelines.train import create_run
@@ -45,7 +45,8 @@ def the_run(home: Path) -> RunFolder:
 def test_a_run_is_stopped_where_it_is_certain_and_says_why(home: Path) -> None:
     """At 3,200 images, ten ticks, the second time that samples are due: after eight there is a verdict at all."""
     run = the_run(home)
-    said = (run.path / "error.txt").read_text()
+    driver = read_entries(journal_folder(run.path) / "driver.jsonl")
+    (said,) = {entry.record["values"]["gan.ended"] for entry in driver if "gan.ended" in entry.record.get("values", {})}
     assert said.startswith("stopped at 3,200 images because of mode-collapse: two samples are 0.")
     assert f"gan train --from {run.name} --apply-advice" in said
     assert not run.finished

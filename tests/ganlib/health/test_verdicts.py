@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ganlib.health import diagnose, summary, worst
+from ganlib.health import CERTAIN, diagnose, fatal, summary, worst
 from ganlib.health.history import FEWEST_TICKS, History
 from ganlib.health.verdict import succession
 
@@ -232,3 +232,24 @@ def test_confidence_is_laplace_s_rule_of_succession() -> None:
     assert succession(1, 1) == pytest.approx(2 / 3)
     assert succession(10, 10) == pytest.approx(11 / 12)
     assert succession(5, 10) == 0.5
+
+
+def test_what_ends_a_run_is_severe_and_borne_out_three_times_of_three() -> None:
+    """A trial of a study is pruned by the same rule, on what it has reported so far."""
+    collapsed = {"variety": 0.2, "shift": 0.1, "d_real": 0.7, "d_fake": 0.3}
+
+    def verdict_after(ticks: int, **others: float) -> str | None:
+        metrics = {name: [(i, value) for i in range(ticks)] for name, value in {**collapsed, **others}.items()}
+        found = fatal(diagnose(metrics, recipe()))
+        return found and found.name
+
+    assert succession(3, 3) == CERTAIN
+    assert verdict_after(FEWEST_TICKS - 1) is None  # too young
+    assert verdict_after(FEWEST_TICKS) == "mode-collapse"
+    assert verdict_after(20, variety=0.7) is None  # low variety is mild
+    assert verdict_after(20, variety=1.0) is None
+    # One evaluation is no certainty, however grave: (1 + 1) / (1 + 2); three are.
+    for said, ends in (([0.6], None), ([0.6] * 2, None), ([0.6] * 3, "memorisation")):
+        metrics = {"memorised/random": [(i, share) for i, share in enumerate(said)]}
+        found = fatal(diagnose(metrics, recipe()))
+        assert (found and found.name) == ends

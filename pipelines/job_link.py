@@ -1,0 +1,46 @@
+"""A job and its MLflow run, each found from the other: the job's id and page are tags of the run, its page is the job's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import replace
+
+JOB, JOB_LINK = "GAN_JOB", "GAN_JOB_LINK"
+"""Variables of a job's environment: its id, and its page in Ray's dashboard, where its logs are."""
+RUN_LINK = "mlflow.run"
+"""The key of a job's metadata under which the page of its MLflow run stands, once there is one."""
+
+_log = logging.getLogger(__name__)
+
+
+def job_tags() -> dict[str, str]:
+    """The tags `ray.job` and `ray.job.link` of a run that this process opens; none outside of a job."""
+    named = {"ray.job": os.environ.get(JOB), "ray.job.link": os.environ.get(JOB_LINK)}
+    return {tag: value for tag, value in named.items() if value}
+
+
+def link_job_to(run_page: str) -> None:
+    """Puts the page of the run into the metadata of the job that this process is of, if it is of one.
+
+    Ray's client sets metadata only when it submits, so that this goes to Ray's store as Ray's own job manager does.
+    A job that cannot be told goes on without.
+    """
+    job, address = os.environ.get(JOB), os.environ.get("RAY_ADDRESS")
+    if job is None or address is None:
+        return
+    try:
+        asyncio.run(_put(job, address, run_page))
+    except Exception as error:  # whatever Ray's store does, the run is opened
+        _log.warning("the job %s cannot be told its run (%s)", job, type(error).__name__)
+
+
+async def _put(job: str, address: str, run_page: str) -> None:
+    from ray._raylet import GcsClient
+    from ray.dashboard.modules.job.common import JobInfoStorageClient
+
+    store = JobInfoStorageClient(GcsClient(address=address))
+    found = await store.get_info(job)
+    if found is not None:
+        await store.put_info(job, replace(found, metadata={**(found.metadata or {}), RUN_LINK: run_page}))

@@ -1,0 +1,267 @@
+"""A study: trials of an objective on Ray Tune, from proposals to finals, resumable from its record.
+
+    ledger = Ledger(study, space, folder / "study.json")
+    run_study(ledger, objective, Resources(at_once=2))
+
+The record is all the state that there is. Started again after its driver was killed, the study goes on with its
+unfinished trials from where their folders are, and with the proposals and decisions that it would have had.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback
+
+from ganlib.errors import UserError
+from tuning.finals import finalists, winner
+from tuning.ledger import Ledger, fresh_seed, searched
+from tuning.member import Member, Objective
+from tuning.record import Reading, Study
+from tuning.schedulers import Population, Stopping, member_config
+from tuning.search import Proposals, propose
+
+MAX_FAILURES = 3
+"""Times that a trial is taken up again after its process, or the node that it ran on, was lost."""
+
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record and the trials' journals have it all
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # who interrupts a study goes on with it later; Tune would end its trials
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial takes, and how many run at once (None: as many as the cluster holds).
+
+    cpus, gpus: of the trial's own process. workers: Ray Train workers that it starts beside itself, `cpus` each; its
+    own process then only waits, and takes nothing.
+    """
+
+    cpus: float = 1
+    gpus: float = 0
+    workers: int = 0
+    at_once: int | None = None
+
+    def places(self) -> int:
+        """How many trials run at once. Raises UserError where the cluster has not enough for one."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        processes = max(self.workers, 1)
+        fits = sum(self._processes_on(node) for node in nodes) // processes
+        if fits == 0:
+            have = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
+            each = f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+            asked = f"{self.workers} workers of {each} each" if self.workers else each
+            raise UserError(f"a trial takes {asked}, and the cluster has {have}; lower workers, or add nodes")
+        return fits if self.at_once is None else min(fits, self.at_once)
+
+    def _processes_on(self, node: Mapping[str, float]) -> int:
+        by_cpu = node.get("CPU", 0) / self.cpus if self.cpus else math.inf
+        by_gpu = node.get("GPU", 0) / self.gpus if self.gpus else math.inf
+        most = min(by_cpu, by_gpu)
+        return math.floor(most + 1e-9) if math.isfinite(most) else 1
+
+
+def run_study(
+    ledger: Ledger,
+    objective: Objective,
+    resources: Resources,
+    points: Sequence[Mapping[str, Any]] = (),
+    seconds: float | None = None,
+    finalists_wanted: int = 0,
+    seeds: int = 2,
+    say: Callable[[str], None] = lambda line: None,
+) -> Study:
+    """Runs the study of `ledger` to its end: the search, then the finals. Ray has to be connected.
+
+    points: values that the first trials take. seconds: after which the search ends, its unfinished trials stopped;
+    finals are run whole. finalists_wanted: of how many the values are run again, on `seeds` fresh seeds each. Raises
+    UserError where no trial can be run.
+    """
+    study = ledger.study
+    places = resources.places()
+    if _unfinished(study) or len(searched(study)) < study.trials_wanted:
+        _search(ledger, objective, resources, places, points, seconds)
+    if finalists_wanted and winner(study) is not None:
+        _finals(ledger, objective, resources, places, finalists_wanted, seeds, say)
+    study.best = winner(study)
+    study.ended = time.time()
+    ledger.write()
+    return study
+
+
+def _search(
+    ledger: Ledger,
+    objective: Objective,
+    resources: Resources,
+    places: int,
+    points: Sequence[Mapping[str, Any]],
+    seconds: float | None,
+) -> None:
+    study = ledger.study
+    if study.scheduler == "pbt":
+        while len(searched(study)) < study.trials_wanted:
+            _begin(ledger, points)
+        _run(ledger, objective, resources, places, _unfinished(study), seconds)
+    else:
+        new = range(len(study.trials), len(study.trials) + study.trials_wanted - len(searched(study)))
+        _run(ledger, objective, resources, places, [*_unfinished(study), *new], seconds, points)
+    for number in _unfinished(study):
+        ledger.end(number, "stopped", "the study's time was over")
+
+
+def _finals(
+    ledger: Ledger,
+    objective: Objective,
+    resources: Resources,
+    places: int,
+    wanted: int,
+    seeds: int,
+    say: Callable[[str], None],
+) -> None:
+    study = ledger.study
+    chosen = finalists(study, wanted)
+    say(f"finals: trials {', '.join(str(trial.number) for trial in chosen)}, on {seeds} fresh seeds each")
+    for trial in chosen:
+        for _ in range(seeds - sum(other.repeats == trial.number for other in study.trials)):
+            ledger.begin(trial.values, fresh_seed(study, len(study.trials)), repeats=trial.number)
+    left = [trial.number for trial in study.trials if trial.status == "running"]
+    _run(ledger, objective, resources, places, left, None, finals=True)
+
+
+def _begin(ledger: Ledger, points: Sequence[Mapping[str, Any]]) -> int:
+    study = ledger.study
+    number = len(study.trials)
+    values = propose(ledger.space, study, number, points)
+    return ledger.begin(values, ledger.space.recipe.train.seed).number
+
+
+def _unfinished(study: Study) -> list[int]:
+    return [trial.number for trial in searched(study) if trial.status == "running"]
+
+
+def _run(
+    ledger: Ledger,
+    objective: Objective,
+    resources: Resources,
+    places: int,
+    numbers: Sequence[int],
+    seconds: float | None,
+    points: Sequence[Mapping[str, Any]] = (),
+    finals: bool = False,
+) -> None:
+    """Runs the trials of these numbers, and records what they report."""
+    if not numbers:
+        return
+    study, folder = ledger.study, ledger.path.parent
+    population = study.scheduler == "pbt" and not finals
+    parameters = {
+        "objective": objective,
+        "folder": str(folder),
+        "rungs": tuple(study.rungs),
+        "worst": math.inf if study.mode == "min" else -math.inf,
+        "replaceable": population,
+    }
+    cpus = 0 if resources.workers else resources.cpus
+    if population:
+        # A population waits in step, more trials begun than run: what bounds them is what each takes.
+        cpus = max(cpus, math.floor(1000 * ray.cluster_resources()["CPU"] / places) / 1000)
+    taken = {"CPU": cpus, **({"GPU": resources.gpus} if resources.gpus and not resources.workers else {})}
+    member = tune.with_resources(tune.with_parameters(Member, **parameters), taken)
+
+    def begin(number: int) -> dict[str, Any]:
+        if number == len(study.trials):
+            _begin(ledger, points)
+        return member_config(ledger, number, len(ledger.trial(number).readings))
+
+    scheduler = None
+    if population:
+        scheduler = Population(ledger)
+    elif study.scheduler in ("asha", "median") and not finals:
+        scheduler = Stopping(ledger, "asha" if study.scheduler == "asha" else "median")
+    config = tune.TuneConfig(
+        search_alg=None if population else Proposals(numbers, begin),
+        scheduler=scheduler,
+        num_samples=1 if population else len(numbers),
+        max_concurrent_trials=None if population else places,
+        time_budget_s=seconds,
+        reuse_actors=True,
+        trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}-{trial.trial_id}",
+    )
+    with _settings():
+        tuner = tune.Tuner(
+            member,
+            param_space={"number": tune.grid_search(list(numbers))} if population else {},
+            tune_config=config,
+            run_config=tune.RunConfig(
+                name=f"tune-{os.getpid()}-{time.time_ns()}",
+                storage_path=str(folder / "tune"),
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                callbacks=[Recorder(ledger)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
+
+class Recorder(Callback):
+    """Puts what Tune hears of the trials into the record."""
+
+    def __init__(self, ledger: Ledger):
+        self._ledger = ledger
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        number = result["number"]
+        if "status" in result:
+            self._ledger.end(number, result["status"], result["says"])
+            return
+        study = self._ledger.study
+        place = result["place"]
+        whole = place + 1 == len(study.rungs)
+        # Reading and end in one write: a study that is killed has decided or has not.
+        if result.get("done"):
+            says = "" if whole else f"stopped by {study.scheduler} at {result['images']:,} images"
+            self._ledger.read(number, place, _reading(result), "finished" if whole else "stopped", says)
+        else:
+            self._ledger.read(number, place, _reading(result))
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        text = (trial.get_error() or "").strip().splitlines()
+        self._ledger.end(trial.config["number"], "failed", text[-1] if text else "its process was lost")
+
+
+def _reading(result: Mapping[str, Any]) -> Reading:
+    return Reading.model_validate_json(result["reading"])
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Tune's settings, which it takes from the environment, and its log's loudness, while a study runs."""
+    before = {name: os.environ.get(name) for name in SETTINGS}
+    os.environ.update(SETTINGS)
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.air", "ray.train")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
