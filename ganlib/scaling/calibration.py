@@ -96,6 +96,7 @@ def _messages(rank: int, count: int, folder: str, gate: Any) -> dict[str, float]
             values = torch.ones(size // 4)
             seconds = []
             for _ in range(repeats):
+                dist.barrier()  # in training too they meet after each has been busy by itself
                 start = time.perf_counter()
                 dist.all_reduce(values)
                 seconds.append(time.perf_counter() - start)
