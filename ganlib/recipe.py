@@ -103,6 +103,7 @@ Of a penalty anything but its kind."""
 class TrainConfig(Config):
     """How long and in what steps. Lengths are in images that the discriminator has seen; `batch` is global.
 
+    `precision`: "auto" is bf16 where the hardware computes it, fp32 elsewhere; settled as a run starts.
     Samples are drawn every `sample_every` images, and after each of `sample_epochs`, at the tick that reaches them.
     `stop_when_unhealthy`: end where, as any of these is due, the run's health has a severe verdict that is certain.
     `schedule`: what changes on the way, at the first tick that begins with so many images seen, in rising order.
@@ -112,7 +113,7 @@ class TrainConfig(Config):
     images: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
     steps: Steps = Steps()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     compile: bool = False
     seed: int = Field(0, ge=0, lt=2**32)
     tick: int = Field(8_000, ge=1)

@@ -16,8 +16,8 @@ from tuning.space import Space, fields_of
 BAD: tuple[TrialStatus, ...] = ("unhealthy", "failed")
 """What counts as the worst there is."""
 
-Told = Callable[[Study, Trial], None]
-"""told(study, trial): the trial began, had a reading, or ended; the record says so already."""
+Told = Callable[["Ledger", Trial], None]
+"""told(ledger, trial): the trial began, had a reading, or ended; the record says so already."""
 
 
 class Ledger:
@@ -86,7 +86,7 @@ class Ledger:
     def _changed(self, trial: Trial) -> None:
         self.write()
         if self._told is not None:
-            self._told(self.study, trial)
+            self._told(self, trial)
 
 
 def lineage(study: Study, number: int, before: float = math.inf) -> list[tuple[int, dict[str, Any]]]:

@@ -6,14 +6,14 @@ Whoever runs a study writes it; reports, warm starts and a resumed study read it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 TrialStatus = Literal["running", "finished", "stopped", "unhealthy", "failed"]
 """finished: to its whole length. stopped: by the scheduler, at a rung. unhealthy: it diverged, or a verdict on its

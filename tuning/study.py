@@ -38,7 +38,7 @@ SETTINGS = {
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # who interrupts a study goes on with it later; Tune would end its trials
 }
 
 
@@ -92,7 +92,7 @@ def run_study(
     """
     study = ledger.study
     places = resources.places()
-    if not study.trials or _unfinished(study) or len(searched(study)) < study.trials_wanted:
+    if _unfinished(study) or len(searched(study)) < study.trials_wanted:
         _search(ledger, objective, resources, places, points, seconds)
     if finalists_wanted and winner(study) is not None:
         _finals(ledger, objective, resources, places, finalists_wanted, seeds, say)
@@ -132,16 +132,13 @@ def _finals(
     say: Callable[[str], None],
 ) -> None:
     study = ledger.study
-    if all(trial.repeats is None for trial in study.trials):
-        chosen = finalists(study, wanted)
-        say(f"finals: trials {', '.join(str(trial.number) for trial in chosen)}, on {seeds} fresh seeds each")
-        for trial in chosen:
-            for _ in range(seeds):
-                number = len(study.trials)
-                ledger.begin(trial.values, fresh_seed(study, number), repeats=trial.number)
-    left = _unfinished(study)
-    if left:
-        _run(ledger, objective, resources, places, left, None, finals=True)
+    chosen = finalists(study, wanted)
+    say(f"finals: trials {', '.join(str(trial.number) for trial in chosen)}, on {seeds} fresh seeds each")
+    for trial in chosen:
+        for _ in range(seeds - sum(other.repeats == trial.number for other in study.trials)):
+            ledger.begin(trial.values, fresh_seed(study, len(study.trials)), repeats=trial.number)
+    left = [trial.number for trial in study.trials if trial.status == "running"]
+    _run(ledger, objective, resources, places, left, None, finals=True)
 
 
 def _begin(ledger: Ledger, points: Sequence[Mapping[str, Any]]) -> int:
@@ -152,7 +149,7 @@ def _begin(ledger: Ledger, points: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _unfinished(study: Study) -> list[int]:
-    return [trial.number for trial in study.trials if trial.status == "running"]
+    return [trial.number for trial in searched(study) if trial.status == "running"]
 
 
 def _run(

@@ -24,6 +24,7 @@ from ganlib.draws import stream_seed
 from ganlib.errors import UserError
 from ganlib.evaluation.extractor import Extractor
 from ganlib.networks.base import ImageShape
+from ganlib.precision import autocast
 
 FILE = "classifier.safetensors"
 FEATURES = 128
@@ -92,7 +93,7 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
             chosen = batches[step]
             truth = chosen.labels if chosen.labels is not None else chosen.domains
             assert truth is not None
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast("cpu"):
                 features = network.body(chosen.images)
                 # Dropped features make each of them carry the class, as Inception's do.
                 logits = network.head(F.dropout(features, 0.3))

@@ -30,6 +30,7 @@ from ganlib.evaluation.classifier import judges_batches
 from ganlib.evaluation.degradations import KINDS, degraded
 from ganlib.evaluation.extractor import Extractor
 from ganlib.networks.base import ImageShape
+from ganlib.precision import autocast
 
 FILE = "instances.safetensors"
 FEATURES, PROJECTED = 128, 64
@@ -118,7 +119,7 @@ def train_instances(dataset: Dataset, progress: Callable[[int, int], None] | Non
         real = batches[step].images
         first, second = _view(real, generator), _view(real, generator)
         worse, severities = degraded(first, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             features = network(torch.cat([first, second, worse]).contiguous(memory_format=torch.channels_last))
             projected, said = network.project(features), network.severity(features)
         truth = torch.cat([torch.zeros(2 * batch, len(KINDS)), severities])

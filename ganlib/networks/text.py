@@ -4,6 +4,9 @@ Captions of a few dozen words ("blue hair and red eyes", "a seven in the top lef
 of a game has an encoder of its own, trained by its own loss, as the embeddings of classes are (`conditional.py`): D's
 by telling right captions from wrong ones, which is what matching images to captions beforehand would teach it, and G's
 through D. Neither side's steps change what the other reads, and sampling needs no more than the generator.
+
+Vectors of whole texts that a larger encoder made elsewhere take the place of the words' where a file of them is named;
+what is trained of them is a linear layer.
 """
 
 from __future__ import annotations
@@ -11,11 +14,15 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -33,15 +40,33 @@ def words_of(text: str) -> list[str]:
 class TextConfig(Config):
     """vocabulary: the words known; empty: those of the training captions, the most frequent first. words: the most that
     are read of one text; 0: as many as the longest training caption has. embedding, dim: numbers a word, a text.
+
+    vectors: an .npz of vectors of whole texts, made elsewhere: `texts`, n strings, and `vectors`, float [n, k]. The
+    vocabulary is then those texts, each one word of k numbers (`embedding`). A checkpoint holds them: the file is read
+    where a run begins or goes on, not for samples.
     """
 
     vocabulary: tuple[str, ...] = ()
     words: int = Field(0, ge=0, le=1024)
-    embedding: int = Field(64, ge=1, le=4096)
+    embedding: int = Field(64, ge=1, le=16384)
     dim: int = Field(64, ge=1, le=4096)
+    vectors: str | None = None
+
+    def key(self, text: str) -> list[str]:
+        """What the vocabulary knows of a text: its words, or all of it, in their spelling."""
+        words = words_of(text)
+        return words if self.vectors is None else [" ".join(words)] if words else []
 
     def fitted(self, captions: Iterable[Sequence[str]], place: str) -> TextConfig:
-        """This config with the words of `captions`, each record's. Raises UserError where these have none."""
+        """This config with the words of `captions`, each record's. Raises UserError where these have none, and where
+        there is a file of vectors that cannot be read or lacks one of these texts."""
+        if self.vectors is not None:
+            found, vectors = read_vectors(self.vectors)
+            config = self.model_copy(update={"vocabulary": tuple(found), "words": 1, "embedding": vectors.shape[1]})
+            lacking = next((said for record in captions for said in record if not Vocabulary(config).known(said)), None)
+            if lacking is not None:
+                raise UserError(f"{self.vectors} (method.text.vectors) lacks {lacking!r}, a caption of {place}")
+            return config
         texts = [words_of(caption) for record in captions for caption in record]
         counts = Counter(word for text in texts for word in text)
         if not counts:
@@ -54,20 +79,44 @@ class TextConfig(Config):
             }
         )
 
-    def build(self) -> TextEncoder:
+    def build(self) -> nn.Module:
+        """int64 tokens [N, L] -> float32 [N, dim]."""
+        if self.vectors is not None:
+            return TextVectors(len(self.vocabulary), self.embedding, self.dim, self.vectors)
         return TextEncoder(len(self.vocabulary), self.embedding, self.dim)
+
+
+def read_vectors(file: str) -> tuple[list[str], NDArray[np.float32]]:
+    """(n texts as the vocabulary spells them, float32 [n, k]). Raises UserError for what is no such file."""
+    wrong = f"{file} (method.text.vectors) is no .npz of texts (n strings) and vectors (numbers [n, k])"
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            texts, vectors = content["texts"], content["vectors"]
+    except OSError as error:
+        raise UserError(f"{file} (method.text.vectors) cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise UserError(wrong) from error
+    if texts.ndim != 1 or texts.dtype.kind != "U" or vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise UserError(wrong)
+    if len(texts) != len(vectors) or not len(texts) or not np.isfinite(vectors).all():
+        raise UserError(f"{wrong}: {len(texts)} texts and {len(vectors)} vectors, all of them finite")
+    spelled = [" ".join(words_of(str(text))) for text in texts]
+    double = [text for text, count in Counter(spelled).items() if count > 1 or not text]
+    if double:
+        raise UserError(f"{wrong}, each text once and of some word, which {double[0]!r} is not")
+    return spelled, vectors.astype(np.float32)
 
 
 class Vocabulary:
     """Texts to tokens, int64 [n, words]: 1 + the place of each word in the vocabulary, 0 after the last."""
 
     def __init__(self, config: TextConfig):
-        self.vocabulary, self.words = config.vocabulary, max(config.words, 1)
+        self.vocabulary, self.words, self._config = config.vocabulary, max(config.words, 1), config
         self._place = {word: place for place, word in enumerate(config.vocabulary, 1)}
 
     def known(self, text: str) -> list[str]:
         """The words of a text that are known, as many of them as are read."""
-        return [word for word in words_of(text) if word in self._place][: self.words]
+        return [word for word in self._config.key(text) if word in self._place][: self.words]
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Of texts as they come in training: words that are not known, and those past the last, are left out."""
@@ -80,7 +129,7 @@ class Vocabulary:
     def checked(self, texts: Sequence[str]) -> Tensor:
         """Of texts that a person gave. Raises UserError for one without a word, too long, or with unknown words."""
         for text in texts:
-            words = words_of(text)
+            words = self._config.key(text)
             if not words:
                 raise UserError(f"the text {text!r} has no word; say what to draw")
             unknown = sorted({word for word in words if word not in self._place})
@@ -88,7 +137,8 @@ class Vocabulary:
                 near = [n for word in unknown for n in difflib.get_close_matches(word, self.vocabulary, 1)]
                 some = ", ".join(list(dict.fromkeys([*near, *self.vocabulary]))[:_SHOWN])
                 of = f" and {len(self.vocabulary) - _SHOWN} more" if len(self.vocabulary) > _SHOWN else ""
-                raise UserError(f"the text {text!r} has words unknown here: {', '.join(unknown)} (known: {some}{of})")
+                what = "words unknown here" if self._config.vectors is None else "no vector here"
+                raise UserError(f"the text {text!r} has {what}: {', '.join(unknown)} (known: {some}{of})")
             if len(words) > self.words:
                 raise UserError(f"the text {text!r} has {len(words)} words, and {self.words} are read; shorten it")
         return self.tokens(texts)
@@ -120,6 +170,28 @@ class TextEncoder(nn.Module):
             states, _ = self.gru(x)
             mean = (states * seen[:, :, None]).sum(1) / seen.sum(1, keepdim=True).clamp(min=1)
             return self.norm(mean)
+
+
+class TextVectors(nn.Module):
+    """int64 [N, 1] tokens, 0 for none -> float32 [N, dim]: layer norm of a linear layer of the vectors of whole texts.
+
+    The vectors, [n + 1, k] with none in the first place, are a buffer: they are kept in a checkpoint and not trained.
+    Where `file` is not there they are zeros until a checkpoint's are loaded.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, texts: int, numbers: int, dim: int, file: str):
+        super().__init__()
+        vectors = torch.zeros(texts + 1, numbers)
+        if not vectors.is_meta and Path(file).is_file():
+            vectors[1:] = torch.from_numpy(read_vectors(file)[1])
+        self.register_buffer("vectors", vectors)
+        self.linear, self.norm = nn.Linear(numbers, dim), nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.norm(self.linear(self.vectors[tokens[:, 0]]))
 
 
 def short_form(dim: int, short: int) -> nn.Module:

@@ -27,7 +27,8 @@ SCHEMA = 1
 class Progress(BaseModel):
     """How far a run has come. All randomness is a function of these counts and the seed.
 
-    loading: how its images are read, which decides their order; chosen at its start.
+    loading: how its images are read, which decides their order. precision: what its products are computed in. Each is
+    settled at the run's start, where the recipe leaves it open.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -37,6 +38,7 @@ class Progress(BaseModel):
     discriminator_steps: int = 0
     seconds: float = 0.0
     loading: Literal["resident", "streamed"] = "resident"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 class Contents(BaseModel):

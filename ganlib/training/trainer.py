@@ -28,6 +28,7 @@ from ganlib.errors import UserError
 from ganlib.inputs import told_of
 from ganlib.methods.base import SampleRequest
 from ganlib.networks.layers import bind_draws
+from ganlib.precision import autocast, computes_bf16
 from ganlib.recipe import Recipe
 from ganlib.training.checkpoint import Progress, Snapshot, State, read_checkpoint
 from ganlib.training.fit import require_fit
@@ -81,7 +82,7 @@ class Trainer:
         recipe = self.recipe.at(resumed.progress.images if resumed is not None else 0)
         recipe = self.recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
         train, split = recipe.train, dataset.split("train")
-        self.progress = Progress(loading=self._agree_on_loading(split)) if resumed is None else resumed.progress
+        self.progress = self._settled(split) if resumed is None else resumed.progress
         pairing = recipe.method.pairing
         self.images_total = train.length(epoch_images(dataset, pairing))
         rows = self.world.rows(train.batch)
@@ -257,14 +258,20 @@ class Trainer:
         return self.progress.images / self.images_total
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.train.precision == "bf16")
+        said = self.recipe.train.precision
+        return autocast(self.device, (self.progress.precision if said == "auto" else said) == "bf16")
 
-    def _agree_on_loading(self, split: Split) -> Literal["resident", "streamed"]:
-        """One way for all workers; on a mixed cluster the smallest of them decides."""
-        if self.recipe.data.loading != "auto":
-            return self.recipe.data.loading
-        small = torch.tensor([float(choose_loading(split, self.device) == "streamed")], device=self.device)
-        return "streamed" if self.world.sum(small).item() else "resident"
+    def _settled(self, split: Split) -> Progress:
+        """The start of a run, with what its recipe leaves open: on a mixed cluster the least able worker decides."""
+        data, train = self.recipe.data, self.recipe.train
+        streams, lacks_bf16 = choose_loading(split, self.device) == "streamed", not computes_bf16(self.device)
+        found = self.world.sum(torch.tensor([float(streams), float(lacks_bf16)], device=self.device)).tolist()
+        loading: Literal["resident", "streamed"] = "streamed" if found[0] else "resident"
+        precision: Literal["fp32", "bf16"] = "fp32" if found[1] else "bf16"
+        return Progress(
+            loading=loading if data.loading == "auto" else data.loading,
+            precision=precision if train.precision == "auto" else train.precision,
+        )
 
     def _read(self, folder: Path) -> State:
         """The checkpoint to go on from, if it is one of this recipe's and of this dataset's."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli import data, health, judging, report, samples, theory
+from pipelines.cli import data, health, judging, report, samples, theory, tune
 from pipelines.cli.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -123,6 +123,7 @@ app.command("evaluate")(judging.evaluate)
 app.command("sample")(samples.sample)
 app.command("health")(health.health)
 app.command("report")(report.report)
+app.command("tune")(tune.tune)
 
 
 @app.command()

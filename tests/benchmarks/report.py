@@ -14,6 +14,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ganlib.precision import computes_bf16
+
 
 @dataclass(frozen=True)
 class Target:
@@ -50,16 +52,10 @@ def interleaved(title: str, contestants: Mapping[str, Callable[[], float]], roun
     return {name: statistics.median(values[1:]) for name, values in found.items()}
 
 
-def has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 itself (AVX-512 BF16 or AMX)."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
 def machine() -> str:
     """One line: the CPU, its bfloat16, threads, torch."""
     capabilities = torch.cpu.get_capabilities()
-    bf16 = "bfloat16 in hardware" if has_bf16() else "no bfloat16 in hardware"
+    bf16 = "bfloat16 in hardware" if computes_bf16("cpu") else "no bfloat16 in hardware"
     cores = f"{capabilities.get('num_physical_cores', '?')} cores"
     threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
     return f"{capabilities.get('cpu_name') or 'CPU'}, {cores}, {bf16}; {threads}; torch {torch.__version__}"

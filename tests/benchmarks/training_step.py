@@ -16,10 +16,11 @@ import torch
 
 from ganlib import Dataset, Preparation, Trainer, open_source, prepare_dataset
 from ganlib.data.batches import normalise
+from ganlib.precision import computes_bf16
 from pipelines.shipped import find_recipe
 from tests.benchmarks.pictures import picture_folder
 from tests.benchmarks.plain_dcgan import PlainDCGAN, shuffled
-from tests.benchmarks.report import Target, arguments, conclude, has_bf16, interleaved, machine, show
+from tests.benchmarks.report import Target, arguments, conclude, interleaved, machine, show
 
 BATCH = 128
 ENOUGH = 10**9
@@ -50,7 +51,7 @@ def main() -> None:
     print(machine())
     show(f"DCGAN 64x64x3, f = 64, batch {BATCH}, {shown}", ["loop", "images/s", "ratio"], rows)
     # Without the instructions bfloat16 is emulated, and nobody would train with it.
-    precision, wanted = ("bf16", 2.0) if has_bf16() else ("fp32", 1.3)
+    precision, wanted = ("bf16", 2.0) if computes_bf16("cpu") else ("fp32", 1.3)
     target = Target(f"training step, {precision}, ratio", found[precision] / found["authors"], wanted)
     conclude([target], options.json)
 

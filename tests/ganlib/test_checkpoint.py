@@ -64,7 +64,8 @@ def test_a_checkpoint_is_yaml_json_and_safetensors(checkpoint: Path, digits16: D
     contents = json.loads((checkpoint / "progress.json").read_text())
     assert contents["dataset"] == digits16.digest
     assert contents["progress"] | {"seconds": 0} == {
-        "images": 640, "rounds": 40, "discriminator_steps": 40, "seconds": 0, "loading": "resident",
+        "images": 640, "rounds": 40, "discriminator_steps": 40, "seconds": 0,
+        "loading": "resident", "precision": "fp32",
     }  # fmt: skip
     others = [name for name in FILES if name != "progress.json"]
     assert contents["files"] == {

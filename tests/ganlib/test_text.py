@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +75,48 @@ def test_the_encoder_is_what_its_formula_says() -> None:
     # However much is padded.
     torch.testing.assert_close(encoder(torch.tensor([tokens])), found[:1])
     assert not found[1].any()
+
+
+def test_vectors_of_whole_texts_are_looked_up_and_brought_to_size_by_a_linear_layer(tmp_path: Path) -> None:
+    file = tmp_path / "vectors.npz"
+    given = np.arange(8, dtype=np.float64).reshape(2, 4) ** 2
+    np.savez(file, texts=np.array(["Blue hair, red eyes", "red hair"]), vectors=given)
+    config = TextConfig(dim=3, vectors=str(file)).fitted([["red hair!"], ["blue HAIR red eyes"]], "dataset x")
+    assert (config.vocabulary, config.words, config.embedding) == (("blue hair red eyes", "red hair"), 1, 4)
+    tokens = Vocabulary(config).checked(["red hair", "Blue hair: red eyes"])
+    assert tokens.tolist() == [[2], [1]]
+    encoder = config.build()
+    linear = encoder.linear  # type: ignore[union-attr]
+    line = given[[1, 0]] @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
+    expected = (line - line.mean(1, keepdims=True)) / np.sqrt(line.var(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(encoder(tokens).detach().numpy(), expected, rtol=1e-4)
+    assert not [name for name, _ in encoder.named_parameters() if "vectors" in name]
+    with pytest.raises(UserError, match=r"no vector here: green hair \(known: red hair, blue hair red eyes\)"):
+        Vocabulary(config).checked(["green hair"])
+    with pytest.raises(UserError, match="lacks 'green hair', a caption of dataset x"):
+        TextConfig(vectors=str(file)).fitted([["red hair"], ["green hair"]], "dataset x")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        (b"PK and no archive", "is no .npz"),
+        ({"texts": np.array(["a"]), "vectors": np.array([["x"]])}, "is no .npz"),
+        ({"texts": np.array([{}]), "vectors": np.ones((1, 2))}, "is no .npz"),  # a pickle, which is not loaded
+        ({"texts": np.array(["a", "b"]), "vectors": np.ones((1, 2))}, "2 texts and 1 vectors"),
+        ({"texts": np.array(["a"]), "vectors": np.full((1, 2), np.inf)}, "all of them finite"),
+        ({"texts": np.array(["a b", "A-B"]), "vectors": np.ones((2, 2))}, "which 'a b' is not"),
+    ],
+)
+def test_what_is_no_file_of_vectors_is_said_in_a_line(
+    content: bytes | dict[str, np.ndarray] | None, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "vectors.npz"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        np.savez(file, **content)
+    with pytest.raises(UserError, match=said) as error:
+        TextConfig(vectors=str(file)).fitted([["a"]], "dataset x")
+    assert "\n" not in str(error.value)

@@ -349,3 +349,24 @@ def test_datasets_and_recipes_that_do_not_fit(tmp_path: Path, dataset: Dataset) 
         tiny("boxes", "method.generator.map=16")
     with pytest.raises(UserError, match=r"has 8, 16, 32, ... cells a side, not 12"):
         tiny("boxes", "data.size=32", "method.generator.map=12")
+
+
+def test_texts_as_vectors_from_elsewhere_train_resume_and_sample(dataset: Dataset, tmp_path: Path) -> None:
+    """The checkpoint has them, so that samples do not need the file."""
+    texts = sorted({text for said in dataset.split("train").column("captions") or () for text in said})
+    file = tmp_path / "vectors.npz"
+    np.savez(file, texts=np.array(texts), vectors=np.random.default_rng(0).normal(size=(len(texts), 7)))
+    recipe = tiny("gan-cls", f"method.text={{vectors: {file}, dim: 6}}")
+    whole, cut = Trainer(recipe, dataset), Trainer(recipe, dataset)
+    for _ in whole.run():
+        pass
+    next(cut.run())
+    resumed = Trainer(recipe, dataset, resume=cut.snapshot().write(tmp_path / "cut"))
+    for _ in resumed.run():
+        pass
+    assert_equal(resumed.snapshot(), whole.snapshot())
+    before = whole.sample(2, seed=3, captions=(texts[0], texts[-1]))
+    checkpoint = whole.snapshot().write(tmp_path / "whole")
+    file.unlink()
+    after = load_sampler(checkpoint).sample(2, seed=3, captions=(texts[0], texts[-1]))
+    assert np.array_equal(after, before.numpy())

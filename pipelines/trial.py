@@ -1,0 +1,150 @@
+"""What a trial of a study runs: training from its newest exact checkpoint, judged at rungs, ended where it is bad.
+
+A trial is a run folder like any other, with its journal; readings are kept in it, so that a trial that is taken up
+again says what it had said.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ganlib.data import Dataset
+from ganlib.errors import UserError
+from ganlib.evaluation.names import metric_value
+from ganlib.files import write_atomically
+from ganlib.health import worst
+from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint, read_contents
+from ganlib.training.trainer import Trainer
+from pipelines.evaluate import evaluate_checkpoint
+from pipelines.health import CERTAIN, health_tags, verdicts_of
+from pipelines.journal import Journal
+from pipelines.run_folder import RunFolder
+from pipelines.train_loop import Shelf, draw_samples, record
+from tuning.member import Task, UnhealthyError
+from tuning.record import Reading
+
+LEAST_KEPT = 2
+"""Checkpoints of a trial: another may be about to take over the last but one."""
+
+
+@dataclass(frozen=True)
+class TrainTrial:
+    """Trains the recipe of a task. metric: its whole name; threads: of the trial's own process."""
+
+    dataset: str
+    metric: str
+    threads: int = 1
+
+    def __call__(self, task: Task) -> Iterator[Reading]:
+        torch.set_num_threads(self.threads)
+        run = RunFolder(task.folder)
+        if task.recipe != run.recipe():
+            write_atomically(run.path / "recipe.yaml", task.recipe.dump())
+        place = task.after
+        for reading in read_readings(run)[place:]:
+            yield reading
+            place += 1
+        if place == len(task.rungs):
+            return
+        dataset = Dataset.open(self.dataset)
+        if task.recipe.workers:
+            from pipelines.trial_workers import checkpoints_by_workers as checkpoints
+        else:
+            checkpoints = train_to_rungs
+        trained = checkpoints(task, run, dataset, place, self.threads)
+        try:
+            for checkpoint in trained:
+                reading = self._judge(run, checkpoint, dataset)
+                keep_reading(run, reading, place)
+                yield reading
+                place += 1
+        finally:
+            trained.close()
+
+    def _judge(self, run: RunFolder, checkpoint: Path, dataset: Dataset) -> Reading:
+        """The reading of a checkpoint; raises UnhealthyError where the run is not worth going on with."""
+        metrics = evaluate_checkpoint(run, checkpoint.name, dataset)
+        progress = read_contents(checkpoint).progress
+        verdict = worst([one for one in verdicts_of(run) if one.confidence >= CERTAIN])
+        if verdict is not None:
+            raise UnhealthyError(f"{verdict.name}: {verdict.says} (confidence {verdict.confidence:.2f})")
+        value = metric_value(metrics, self.metric)
+        if not math.isfinite(value):
+            raise UnhealthyError(f"{self.metric} is {value}")
+        error = metrics.get(error_name(self.metric))
+        return Reading(images=progress.images, seconds=progress.seconds, value=value, error=error, metrics=metrics)
+
+
+def error_name(metric: str) -> str:
+    """The name of a metric's standard error: of `fid/classifier-1a2b3c4d` it is `fid_se/classifier-1a2b3c4d`."""
+    kind, slash, judge = metric.partition("/")
+    return f"{kind}_se{slash}{judge}"
+
+
+def read_readings(run: RunFolder) -> list[Reading]:
+    """The readings that the trial has had, rung by rung."""
+    try:
+        return [Reading.model_validate(one) for one in json.loads(_readings_file(run).read_text())]
+    except OSError:
+        return []
+
+
+def keep_reading(run: RunFolder, reading: Reading, place: int) -> None:
+    """Keeps the reading at rung number `place`, in the place of what may have been there."""
+    known = [*read_readings(run)[:place], reading]
+    write_atomically(_readings_file(run), json.dumps([one.model_dump(mode="json") for one in known]))
+
+
+def where_to_start(task: Task, run: RunFolder) -> Path | None:
+    """The checkpoint that a trial goes on from: its own newest, or another's that it takes over. None: from nothing.
+
+    Raises UserError where the one that it takes over is gone.
+    """
+    own = newest_checkpoint(run.path)
+    if task.start is None:
+        return own
+    folder, images = task.start
+    behind = rungs_behind(task, images)
+    if own is not None and rungs_behind(task, read_contents(own).progress.images) > behind:
+        return own  # trained since it took over
+    taken = folder / checkpoint_name(images)
+    if not taken.is_dir():
+        raise UserError(f"checkpoint {taken}, which trial {task.number} was to go on with, is gone")
+    return taken
+
+
+def rungs_behind(task: Task, images: int) -> int:
+    """How many of the task's rungs are reached with so many images."""
+    return sum(rung <= images for rung in task.rungs)
+
+
+def train_to_rungs(task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int) -> Iterator[Path]:
+    """Trains in this process, and yields the checkpoint at each rung from number `place` on."""
+    trainer = Trainer(task.recipe, dataset, resume=where_to_start(task, run))
+    with Journal(run.path, "train") as journal:
+        shelf = Shelf(run, journal, max(task.recipe.train.keep_checkpoints, LEAST_KEPT))
+        if rungs_behind(task, trainer.progress.images) > place:  # it was lost before it could judge
+            yield run.path / checkpoint_name(trainer.progress.images)
+            place += 1
+        for tick in trainer.run():
+            record(tick, trainer, run, journal)
+            bad = [name for name, value in tick.metrics.items() if not math.isfinite(value)]
+            if bad:
+                raise UnhealthyError(f"diverged by {tick.images_seen:,} images: {bad[0]} is {tick.metrics[bad[0]]}")
+            if tick.images_seen >= task.rungs[place]:
+                name = checkpoint_name(tick.images_seen)
+                shelf.put(name, trainer.snapshot(), judge=False)
+                draw_samples(trainer, run, journal)
+                journal.tags(health_tags(verdicts_of(run)))
+                yield run.path / name
+                place += 1
+
+
+def _readings_file(run: RunFolder) -> Path:
+    return run.path / "readings.json"

@@ -1,0 +1,307 @@
+"""Studies on real Ray processes: what is lost when one of them is killed, and a study of trainings whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ganlib.errors import UserError
+from ganlib.recipe import Recipe
+from pipelines.cluster import connect
+from pipelines.run_folder import RunFolder
+from tests.tuning.analytic import Analytic, loss, make_ledger, work_done
+from tuning.member import trial_folder
+from tuning.record import Study
+from tuning.study import Resources, run_study
+
+pytestmark = pytest.mark.slow
+
+PATIENCE = 600.0
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    import ray
+
+    connect(2)
+    yield
+    ray.shutdown()
+
+
+def members() -> list[int]:
+    """Process ids of the trials' processes on this machine that descend from this one's Ray."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            if b"ray::" in command and b"Member" in command and _is_ours(int(process.name)):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether its session is that of the Ray that this process is connected to."""
+    import ray
+
+    session = ray._private.worker.global_worker.node.get_session_dir_path()
+    parent = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    return session.encode() in (Path("/proc") / str(parent) / "cmdline").read_bytes()
+
+
+def until(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def shape(study: Study) -> list[tuple]:
+    """What is the same each time: proposals, seeds, readings, ends; not what the clock said."""
+    return [
+        (
+            trial.number, trial.values, trial.seed, trial.status, trial.repeats,
+            [(reading.images, reading.value) for reading in trial.readings],
+            [(mutation.images, mutation.values, mutation.weights_of) for mutation in trial.mutations],
+        )
+        for trial in study.trials
+    ]  # fmt: skip
+
+
+def test_a_study_of_two_trials_at_once(cluster: None, tmp_path: Path) -> None:
+    """ASHA over ten trials, two at once: bad ones end at once, finalists are run on fresh seeds, one process serves
+    several trials, and every reading is what the function says."""
+    ledger = make_ledger(tmp_path, "asha", trials=10)
+    said: list[str] = []
+    objective = Analytic(diverges=0.03)
+    study = run_study(ledger, objective, Resources(at_once=2), finalists_wanted=2, seeds=1, say=said.append)
+    searched = [trial for trial in study.trials if trial.repeats is None]
+    assert len(searched) == 10
+    for trial in searched:
+        rates = (trial.values["optim.generator.lr"], trial.values["optim.discriminator.lr"])
+        assert (trial.status == "unhealthy") == (max(rates) > 0.03)
+        assert [reading.value for reading in trial.readings] == [
+            pytest.approx(loss(rates, images)) for images in study.rungs[: len(trial.readings)]
+        ]
+        assert trial.ended is not None
+    assert {trial.status for trial in searched} == {"finished", "stopped", "unhealthy"}
+    assert "diverges" in next(trial.says for trial in searched if trial.status == "unhealthy")
+    repeats = [trial for trial in study.trials if trial.repeats is not None]
+    assert len(repeats) == 2
+    assert len({trial.seed for trial in [*repeats, searched[0]]}) == 3
+    good = [trial for trial in searched if trial.status == "finished"]
+    assert study.best == min(good, key=lambda trial: trial.readings[-1].value).number
+    assert Study.read(tmp_path / "study.json") == study
+    processes = {json.loads(line)["pid"] for log in tmp_path.glob("trials/*/log.jsonl") for line in log.open()}
+    assert len(processes) <= 4  # two of the search, two of the finals, of twelve trials
+    assert len(said) == 1
+    assert "finals: trials" in said[0]
+
+
+def test_a_population_changes_in_step_and_is_replayed(cluster: None, tmp_path: Path) -> None:
+    """The worst quarter take over the best's values, perturbed; the same study finds the same; and the recipe of each
+    trial has the schedule that its weights were trained with."""
+    studies = []
+    for name in ("a", "b"):
+        ledger = make_ledger(tmp_path / name, "pbt", trials=4, total=8_000)
+        studies.append(run_study(ledger, Analytic(diverges=0.05), Resources(at_once=2)))
+    study = studies[0]
+    assert shape(studies[0]) == shape(studies[1])
+    assert all(len(trial.readings) == 8 for trial in study.trials)
+    changed = [(trial, mutation) for trial in study.trials for mutation in trial.mutations]
+    assert len(changed) == 7  # one of four at each rung but the last
+    for trial, mutation in changed:
+        place = study.rungs.index(mutation.images)
+        scores = {other.number: other.readings[place].value for other in study.trials}
+        assert trial.number == max(scores, key=scores.__getitem__)
+        assert mutation.weights_of == min(scores, key=scores.__getitem__)
+        log = (trial_folder(tmp_path / "a", trial.number) / "log.jsonl").read_text().splitlines()
+        started = json.loads(log[place + 1])["start"]
+        assert started == str((trial_folder(tmp_path / "a", mutation.weights_of), mutation.images))
+    assert study.best is not None
+    for trial in study.trials:
+        recipe = ledger.recipe(trial.number)
+        last = trial.mutations[-1].values if trial.mutations else trial.values
+        at_the_end = recipe.at(study.rungs[-1]).optim
+        assert (at_the_end.generator.lr, at_the_end.discriminator.lr) == pytest.approx(
+            (last["optim.generator.lr"], last["optim.discriminator.lr"])
+        )
+        assert Recipe.parse(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "pbt"])
+def test_a_killed_driver_costs_a_rung(scheduler: str, tmp_path: Path) -> None:
+    """SIGKILL of the driver (and so of its Ray) at two moments: the study that goes on ends as one that nobody killed,
+    and no rung that was reported is computed again."""
+    command = [sys.executable, "-m", "tests.cluster.study_driver"]
+    subprocess.run([*command, str(tmp_path / "whole"), scheduler, "0"], check=True, timeout=PATIENCE)
+    folder = tmp_path / "killed"
+    for readings in (3, 9):
+        driver = subprocess.Popen([*command, str(folder), scheduler, "0.2"])
+        until(lambda readings=readings: _readings(folder) >= readings)  # type: ignore[misc]
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    reported = Study.read(folder / "study.json")
+    before = {trial.number: len(trial.readings) for trial in reported.trials}
+    work = work_done(folder)
+    subprocess.run([*command, str(folder), scheduler, "0"], check=True, timeout=PATIENCE)
+    assert shape(Study.read(folder / "study.json")) == shape(Study.read(tmp_path / "whole" / "study.json"))
+    for number, places in work_done(folder).items():
+        again = places[len(work.get(number, [])) :]
+        # A population waits at a rung: what it had reported there it reports again, from where its folder is.
+        slack = 1 if scheduler == "pbt" else 0
+        assert all(place >= before.get(number, 0) - slack for place in again)
+
+
+def _readings(folder: Path) -> int:
+    try:
+        return sum(len(trial.readings) for trial in Study.read(folder / "study.json").trials)
+    except UserError:
+        return 0
+
+
+def test_a_killed_trial_costs_its_last_rung(cluster: None, tmp_path: Path) -> None:
+    """SIGKILL of a trial's process: it is taken up again, and the study ends as one that nobody disturbed."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        until(lambda: _readings(tmp_path / "killed") >= 2 and members())
+        victim = members()[0]
+        os.kill(victim, signal.SIGKILL)
+        killed.append(victim)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    study = run_study(make_ledger(tmp_path / "killed", "none", trials=3), Analytic(0.3), Resources(at_once=1))
+    thread.join()
+    assert len(killed) == 1
+    whole = run_study(make_ledger(tmp_path / "whole", "none", trials=3), Analytic(), Resources(at_once=1))
+    assert shape(study) == shape(whole)
+
+
+def test_too_many_workers_are_said_at_once(cluster: None, tmp_path: Path) -> None:
+    ledger = make_ledger(tmp_path, "none", trials=2)
+    with pytest.raises(UserError, match="a trial takes 64 workers of 1 CPUs each, and the cluster has"):
+        run_study(ledger, Analytic(), Resources(workers=64))
+    with pytest.raises(UserError, match="GPUs"):
+        run_study(ledger, Analytic(), Resources(gpus=1))
+    assert ledger.study.trials == []
+
+
+def test_the_time_is_over(cluster: None, tmp_path: Path) -> None:
+    """What had been reported counts; what had not ended is stopped, and says why."""
+    ledger = make_ledger(tmp_path, "none", trials=200)
+    study = run_study(ledger, Analytic(0.5), Resources(at_once=2), seconds=15)
+    assert 0 < len(study.trials) < 200
+    cut = [trial for trial in study.trials if "time" in trial.says]
+    assert cut
+    assert {trial.status for trial in cut} == {"stopped"}
+
+
+TINY = [
+    "train.images=1280", "evaluate.samples=64", "method.generator.width=8", "method.discriminator.width=8",
+    "train.precision=fp32",
+]  # fmt: skip
+
+
+def test_gan_tune_digits(tmp_path: Path) -> None:
+    """The whole command on real handwriting: nested runs, the best tagged, and a recipe that trains."""
+    from pipelines.shipped import find_recipe
+    from pipelines.tracking import mlflow_client
+
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "pipelines.cli", "tune", "digits", *TINY, "optim.*.lr=log(1e-4,1e-2)"]
+    command += ["--trials", "3", "--finalists", "1", "--seeds", "1", "--search", "random", "--home", str(home)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (home / "studies").iterdir()
+    study = Study.read(folder / "study.json")
+    assert len(study.trials) == 4
+    assert study.metric.startswith("fid/classifier-")
+    assert study.trials[0].values == {"optim.*.lr": 0.001}  # the recipe as it stands is tried first
+    assert study.best is not None
+    best = find_recipe(str(folder / "best.yaml"))
+    assert best.optim.generator.lr == study.trials[study.best].values["optim.*.lr"]
+    assert best.train.images == 1280
+
+    client = mlflow_client(f"sqlite:///{home}/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    runs = client.search_runs([experiment])
+    (parent,) = [run for run in runs if run.data.tags.get("gan.kind") == "study"]
+    trials = {int(run.data.tags["gan.trial"]): run for run in runs if run.data.tags.get("gan.kind") == "trial"}
+    assert len(runs) == 5
+    assert sorted(trials) == [0, 1, 2, 3]
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials.values()} == {parent.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert parent.data.params["space.optim.*.lr"] == "log(0.0001, 0.01)"
+    assert json.loads(parent.data.tags["gan.study.best"]) == study.trials[study.best].values
+    assert trials[study.best].data.tags["gan.study.best"] == "true"
+    for number, run in trials.items():
+        readings = study.trials[number].readings
+        history = client.get_metric_history(run.info.run_id, study.metric)
+        assert [(metric.step, metric.value) for metric in history] == [(r.images, r.value) for r in readings]
+        assert float(run.data.params["optim.generator.lr"]) == study.trials[number].values["optim.*.lr"]
+    artifacts = {item.path for item in client.list_artifacts(parent.info.run_id, "study")}
+    assert {"study/study.json", "study/best.yaml", "study/report"} <= artifacts
+
+    # Again: nothing is done twice, and there are no more runs than there were.
+    command = [sys.executable, "-m", "pipelines.cli", "tune", "--study", folder.name, "--home", str(home)]
+    subprocess.run(command, check=True, timeout=PATIENCE, env=environment)
+    assert shape(Study.read(folder / "study.json")) == shape(study)
+    assert len(client.search_runs([experiment])) == 5
+
+
+def test_a_trial_on_two_workers(cluster: None, tmp_path: Path) -> None:
+    """Ray Train inside Tune: the readings of a trial on two workers are those of one process up to summation."""
+    from pipelines.prepare import DatasetRequest
+    from pipelines.run_folder import Home, RunFacts
+    from pipelines.shipped import find_recipe
+    from pipelines.trial import TrainTrial
+    from pipelines.tune import metric_named
+    from tuning.ledger import Ledger
+    from tuning.rungs import rungs_for, with_rungs
+    from tuning.space import Space
+
+    recipe = find_recipe("digits", TINY)
+    home = Home(tmp_path / "home").create()
+    dataset = DatasetRequest(recipe.data, home).prepare()
+    metric = metric_named("fid", recipe, dataset)
+    rungs = rungs_for("none", recipe, 1280)
+    values = {}
+    for workers in (0, 2):
+        changed = with_rungs(recipe.with_overrides(f"workers={workers}"), rungs)
+        space = Space.parse(changed, {"optim.*.lr": "log(1e-4,1e-2)"})
+        folder = tmp_path / str(workers)
+
+        def told(ledger: Ledger, trial: object, folder: Path = folder) -> None:
+            run = RunFolder(trial_folder(folder, 0))
+            if not run.exists:
+                facts = RunFacts(
+                    unique="x", recipe="digits", dataset_path=str(dataset.location), dataset_name=dataset.name,
+                    dataset_digest=dataset.digest, created=0,
+                )  # fmt: skip
+                RunFolder.create(run.path, facts, ledger.recipe(0).dump())
+
+        study = Study(
+            name="w", recipe=changed.model_dump(mode="json"), dataset=dataset.digest, space=space.texts,
+            search="random", scheduler="none", metric=metric, seed=0, trials_wanted=1, rungs=rungs, began=0,
+        )  # fmt: skip
+        ledger = Ledger(study, space, folder / "study.json", told)
+        trial = TrainTrial(str(dataset.location), metric)
+        run_study(ledger, trial, Resources(workers=workers, at_once=1), points=[{"optim.*.lr": 1e-3}])
+        assert study.trials[0].status == "finished", study.trials[0].says
+        values[workers] = [reading.value for reading in study.trials[0].readings]
+    assert len(values[0]) == len(rungs)
+    assert values[2] == pytest.approx(values[0], rel=0.05)

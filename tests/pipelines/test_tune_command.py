@@ -1,0 +1,127 @@
+"""`gan tune`: what it refuses, before Ray is started; what a study is begun with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ganlib.data import Dataset
+from ganlib.errors import UserError
+from ganlib.recipe import Recipe
+from pipelines.prepare import DatasetRequest
+from pipelines.run_folder import Home
+from pipelines.shipped import find_recipe
+from pipelines.tracking import mlflow_client
+from pipelines.tune import Asked, Settings, create_study, find_study, metric_named, require_searchable
+from tuning.record import Study
+from tuning.space import Space, own_space
+
+from .test_cli import refused
+
+TINY = ["method.generator.width=8", "method.discriminator.width=8", "evaluate.samples=64", "train.images=2700"]
+DIGITS = find_recipe("digits", TINY)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("home")).create()
+
+
+@pytest.fixture(scope="module")
+def dataset(home: Home) -> Dataset:
+    return DatasetRequest(DIGITS.data, home).prepare()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name a recipe to tune"),
+        (["digits", "--study", "x"], "not both"),
+        (["--study", "x"], "there is no study 'x'"),
+        (["--study", "x", "--source", "y"], "keeps its recipe"),
+        (["digitz"], "did you mean 'digits'"),
+        (["digits", "optim.generator.lrr=log(1e-5,1e-2)"], "did you mean optim.generator.lr"),
+        (["digits", "optim.generator.lr=log(0,1)"], "logarithm of 0"),
+        (["digits", "optim.generator.lr=uniform(1,1)"], "empty"),
+        (["digits", "optim.generator.lr=loog(1e-5,1)"], "there is no loog()"),
+        (["digits", "method.objective=choice(hinge,3)"], "method.objective is 3"),
+        (["digits", "optim.generator.lrr=1e-4"], "did you mean 'optim.generator.lr'"),
+        (["digits", "--space", "none.yaml"], "cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tracking_uri: str
+) -> None:
+    assert said in refused(capsys, "tune", *words, "--home", tmp_path, "--tracking", tracking_uri)
+
+
+def test_what_is_the_same_for_all_trials_cannot_be_drawn() -> None:
+    for path, text in {
+        "data.size": "choice(16, 32)", "evaluate.samples": "int(64, 128)", "train.images": "int(100, 200)",
+        "train.seed": "int(0, 9)", "workers": "int(0, 2)",
+    }.items():  # fmt: skip
+        space = Space.parse(DIGITS, {path: text})
+        with pytest.raises(UserError, match=f"{path} decides the data, the judge or the length"):
+            require_searchable(space, "asha")
+    augmented = Space.parse(DIGITS, {"data.augment.crop_padding": "int(0, 2)"})
+    require_searchable(augmented, "pbt")
+    width = Space.parse(DIGITS, {"method.generator.width": "int(8, 16)"})
+    require_searchable(width, "asha")
+    with pytest.raises(UserError, match="width cannot change while a trial goes on"):
+        require_searchable(width, "pbt")
+    require_searchable(Space.parse(DIGITS, own_space(DIGITS)), "pbt")
+
+
+def test_a_metric_is_known_by_its_name_before_anything_is_trained(dataset: Dataset) -> None:
+    assert metric_named("fid", DIGITS, dataset).startswith("fid/classifier-")
+    assert metric_named("fid/classifier", DIGITS, dataset) == metric_named("fid", DIGITS, dataset)
+    assert metric_named("modes/covered", DIGITS, dataset) == "modes/covered"
+    with pytest.raises(UserError, match=r"there is no metric 'fido'.*fid/classifier") as raised:
+        metric_named("fido", DIGITS, dataset)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_extractor_that_needs_labels_needs_labels(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number in range(12):
+        Image.effect_noise((16, 16), 40 + number).save(tmp_path / f"{number}.png")
+    home = Home(tmp_path / "home").create()
+    recipe = DIGITS.with_overrides("evaluate.extractor=classifier")
+    unlabelled = DatasetRequest(recipe.data, home, str(tmp_path)).prepare()
+    with pytest.raises(UserError, match="classifier"):
+        metric_named("fid", recipe, unlabelled)
+
+
+def test_a_study_begins_with_what_it_needs_to_go_on(home: Home, dataset: Dataset, tracking_uri: str) -> None:
+    settings = Settings(dataset_path=str(dataset.location), finalists=2, seeds=2)
+    folder = create_study(Asked(DIGITS, {}, 5, seed=9), dataset, home, "s", settings, tracking_uri)
+    study = Study.read(folder / "study.json")
+    assert study.space == Space.parse(DIGITS, own_space(DIGITS)).texts
+    assert (study.rungs, study.mode, study.trials_wanted, study.seed) == ([300, 900, 2700], "min", 5, 9)
+    assert Recipe.parse(study.recipe).train.images == 2700
+    kept = Settings.read(folder / "settings.json")
+    assert kept.points == [Space.parse(DIGITS, own_space(DIGITS)).point(DIGITS)]
+    assert find_study(home, "s") == folder.resolve()
+    short = DIGITS.with_overrides("train.images=300")
+    with pytest.raises(UserError, match="too short for asha"):
+        create_study(Asked(short, {}, 5), dataset, home, "t", settings, tracking_uri)
+    recall = create_study(Asked(DIGITS, {}, 5, metric="recall"), dataset, home, "r", settings, tracking_uri)
+    assert Study.read(recall / "study.json").mode == "max"
+
+
+def test_a_warm_start_takes_the_best_of_studies_on_this_data(home: Home, dataset: Dataset, tracking_uri: str) -> None:
+    client = mlflow_client(tracking_uri)
+    experiment = client.create_experiment("digits")
+    best = {"optim.*.lr": 3e-3}
+    for digest, values in ((dataset.digest, best), ("another", {"optim.*.lr": 4e-3}), (dataset.digest, {"x": 1})):
+        tags = {"gan.kind": "study", "gan.study.dataset": digest, "gan.study.best": json.dumps(values)}
+        client.create_run(experiment, tags=tags)
+    settings = Settings(dataset_path=str(dataset.location), finalists=0, seeds=1)
+    asked = Asked(DIGITS, {"optim.*.lr": "log(1e-4,1e-2)"}, 5, warm=True)
+    folder = create_study(asked, dataset, home, "warm", settings, tracking_uri)
+    assert Settings.read(folder / "settings.json").points == [{"optim.*.lr": 1e-3}, best]
+    shutil.rmtree(folder)
