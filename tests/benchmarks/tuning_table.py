@@ -1,11 +1,12 @@
-"""Makes `figures/tuning-table.csv`: what 96 settings of a small recipe come to, read at five rungs, for `tuning` to search.
+"""Makes `figures/tuning-table.csv`, for `tuning` to search: what 96 settings of a small recipe come to, at five rungs.
 
     python -m tests.benchmarks.tuning_table            one core; goes on where it was cut off
 
-The recipe is `digits` with narrow networks; the settings are the first points of a scrambled Halton sequence over SPACE.
-A reading is the Frechet distance of 1,000 samples of the moving average by the classifier's features; a training that
-diverged has `inf` from there on. Each setting is trained once, on a seed of its own, so a row has the noise that a trial
-has. Seconds are of training alone, on the core (`time.process_time`).
+The recipe is `digits` with narrow networks; the settings are the first points of a scrambled Halton sequence over
+SPACE. A reading is the Frechet distance of 1,000 samples of the moving average by the classifier's features; a training
+that diverged has `inf` from there on. Each setting is trained once, on a seed of its own, so a row has the noise that a
+trial has. Seconds are of training alone, on the core (`time.process_time`). The table that lies there took 11.2 minutes
+of one core.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ganlib.evaluation.names import plain
 from tuning.importance import Importances
 from tuning.record import Study, Trial
 from tuning.report.canvas import (
@@ -44,7 +45,7 @@ def best_so_far(study: Study) -> list[Picture]:
             axes.step([*(x for x, _ in steps), end], [*(y for _, y in steps), steps[-1][1]], where="post", color=FIRST)
             axes.plot(*steps[-1], "o", color=FIRST, markersize=4)
             scale_values(axes, values)
-            axes.set_ylabel(study.metric)
+            axes.set_ylabel(plain(study.metric))
             if by_time:
                 axes.set_xlabel(f"{unit} since the study began")
             else:
@@ -79,7 +80,7 @@ def curves(study: Study) -> list[Picture]:
             axes.plot(*points[-1], mark, markersize=6 if mark == "|" else 4, **style | {"alpha": 1.0})
         scale_values(axes, [value for _, points in drawn_trials for _, value in points])
         scale_images(axes, [images for _, points in drawn_trials for images, _ in points])
-        axes.set_ylabel(study.metric)
+        axes.set_ylabel(plain(study.metric))
         for status in STATUSES:
             count = sum(trial.status == status for trial, _ in drawn_trials)
             if count:

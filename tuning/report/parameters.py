@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ganlib.evaluation.names import plain
 from tuning.distributions import Choice, Distribution, Uniform
 from tuning.ledger import BAD, lineage
 from tuning.record import Study, Trial
@@ -38,8 +39,10 @@ STEPS = ("train.steps.discriminator", "train.steps.generator")
 
 
 def slices(study: Study) -> list[Picture]:
-    """A picture a parameter: what trials came to, against its value; of those that failed, the value alone."""
-    found = []
+    """A picture a parameter: what trials came to, against its value; of bad ones the value alone. None without a good."""
+    found: list[Picture] = []
+    if all(last_value(trial) is None for trial in study.trials):
+        return found
     for number, (path, axis) in enumerate(space_of(study).items()):
         points = [(trial, along(axis, value)) for trial in study.trials
                   if (value := values_now(study, trial).get(path)) is not None]  # fmt: skip
@@ -50,30 +53,26 @@ def slices(study: Study) -> list[Picture]:
 
 
 def _slice(study: Study, axis: Distribution, points: Sequence[tuple[Trial, float]]) -> bytes:
+    from matplotlib.colors import Normalize
+
     best = best_trial(study)
     good = [(trial, place, reading) for trial, place in points if (reading := last_value(trial)) is not None]
     bad = [place for trial, place in points if trial.status in BAD]
     with drawing() as drawn:
         axes = drawn.axes
         times = [when(study, trial, reading) for trial, _, reading in good]
-        for whole in (False, True):
-            chosen = [(place, reading.value, time) for (trial, place, reading), time in zip(good, times, strict=True)
-                      if (trial.status != "stopped") == whole]  # fmt: skip
-            if chosen:
-                across, up, colours = zip(*chosen, strict=True)
-                filled: dict[str, Any] = {"linewidths": 0} if whole else {"facecolors": "none", "linewidths": 1}
-                dots = axes.scatter(across, up, 20 if whole else 14, colours, cmap=in_time(), **filled)
-                dots.set_clim(min(times), max(max(times), min(times) + 1e-9))
-                if not whole:  # hollow: only their edges have colours
-                    dots.set_edgecolors(in_time()(dots.norm(list(colours))))
-                    dots.set_facecolors("none")
+        if good:
+            colours = in_time()(Normalize(min(times), max(times))(times))
+            for (trial, place, reading), colour in zip(good, colours, strict=True):
+                hollow = trial.status == "stopped"
+                axes.plot(place, reading.value, "o", color=colour, markersize=4.5, fillstyle="none" if hollow else "full")
         for trial, place, reading in good:
             if best is not None and trial.number == best.number:
                 axes.plot(place, reading.value, "*", color=STAR, markersize=11, markeredgecolor="white", zorder=5)
         scale_values(axes, [reading.value for _, _, reading in good])
         scale_parameter(axes, axis)
         _bad_marks(axes, bad)
-        axes.set_ylabel(study.metric)
+        axes.set_ylabel(plain(study.metric))
     return drawn.png
 
 
@@ -173,7 +172,7 @@ def _pair(study: Study, across: _Side, up: _Side, diagonal: bool = False) -> byt
         axes.set_xlabel(across.name)
         axes.set_ylabel(up.name)
         bar = drawn.figure.colorbar(dots, ax=axes, pad=0.02, aspect=28)
-        bar.set_label(study.metric)
+        bar.set_label(plain(study.metric))
         bar.outline.set_visible(False)  # type: ignore[operator]
         scale_values(bar.ax, values)
     return drawn.png
