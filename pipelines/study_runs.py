@@ -30,8 +30,8 @@ STUDY_TAG = "gan.study"
 DATASET_TAG = "gan.study.dataset"
 SPACE_TAG = "gan.study.space"
 BEST_TAG = "gan.study.best"
-"""Of the parent: the study's name, its dataset's digest, its space and the best trial's values as JSON. The best trial's run has
-the last one as "true"."""
+"""Of the parent: the study's name, its dataset's digest, its space and the best trial's values as JSON. The best
+trial's run has the last one as "true"."""
 
 
 class StudyRuns:
