@@ -160,7 +160,7 @@ def follow(client: JobSubmissionClient, job: str) -> Iterator[str]:
     with asyncio.Runner() as runner:
         while True:
             with told(client.get_address(), job):
-                piece = runner.run(anext(pieces, None))  # type: ignore[arg-type]
+                piece = runner.run(anext(pieces, None))
             if piece is None:
                 return
             yield piece

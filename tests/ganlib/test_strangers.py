@@ -57,7 +57,7 @@ def test_a_pickle_named_safetensors_is_refused_unread(finished: Path, tmp_path: 
         replaced(checkpoint, file, bomb)
     with pytest.raises(UserError) as caught:
         load_sampler(checkpoint)
-    assert "safetensors" in str(caught.value)
+    assert "is damaged: Error while deserializing header" in str(caught.value)
     assert not mark.exists()
     # The bomb is one: what reads pickles would have run it.
     if form == "pickle":
