@@ -42,6 +42,8 @@ class Rehearsal(Trainer):
     Called inside `others`, where there are others. Numbers are of no meaning; adaptive steps are all taken.
     """
 
+    _meter: Meter
+
     def __init__(self, recipe: Recipe, workers: int = 1, device: torch.device | str = "cpu"):
         if workers > recipe.train.batch:
             raise UserError(f"train.batch ({recipe.train.batch}) has to be at least the workers ({workers})")
@@ -164,7 +166,7 @@ class Others(dist.ProcessGroup):
     def getBackendName(self) -> str:  # noqa: N802 (torch's name)
         return BACKEND
 
-    def allreduce(self, tensors: list[Tensor], options: Any = None) -> Any:
+    def allreduce(self, tensors: list[Tensor], options: Any = None) -> Any:  # type: ignore[override]
         self.sizes += [x.numel() * x.element_size() for x in tensors]
         future: torch.futures.Future[list[Tensor]] = torch.futures.Future()
         future.set_result(tensors)

@@ -81,6 +81,11 @@ def main() -> None:
             fill(uri, experiment, find_recipe("dcgan-64"), RUNS - JOBS)
             print(f"{RUNS - JOBS} runs are there; {JOBS} jobs start", file=sys.stderr, flush=True)
             jobs = [start(folder / f"job-{number}", uri, experiment, options.minutes * 60) for number in range(JOBS)]
+            while not all(begun(Path(job.folder)).exists() for _, job in jobs):
+                if any(process.poll() for process, _ in jobs):
+                    sys.exit("a job broke, see above")
+                time.sleep(0.2)
+            go(folder).touch()
             time.sleep(options.minutes * 30)
             listing = sorted(list_runs(uri, experiment) for _ in range(3))
             for process, _ in jobs:
@@ -129,6 +134,11 @@ def work(job: Job) -> None:
     folder = Path(job.folder)
     sender = Sender(folder, job.uri, job.experiment, folder.name)
     sender.start()
+    while sender.run_id is None:
+        time.sleep(0.2)
+    begun(folder).touch()
+    while not go(folder.parent).exists():
+        time.sleep(0.2)
     spent: list[float] = []
     computed = 0.0
     begin = time.monotonic()
@@ -149,6 +159,16 @@ def work(job: Job) -> None:
         sender.run_id or "", len(spent), sum(spent), computed, max(spent), ran, time.monotonic() - ended, left
     )
     Path(job.out).write_text(json.dumps(asdict(fared)))
+
+
+def begun(folder: Path) -> Path:
+    """Is there once the job of that folder has its run in MLflow."""
+    return folder / "begun"
+
+
+def go(folder: Path) -> Path:
+    """Is there once all have: now they record."""
+    return folder / "go"
 
 
 def difference(uri: str, run_id: str, folder: Path) -> int:
