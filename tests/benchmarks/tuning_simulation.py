@@ -28,15 +28,17 @@ AT_ONCE = 2
 
 
 class Table:
-    """The losses between a table's settings: of their logarithms, linear (a biharmonic spline's lesser sister), within
-    what the table has. Noise and all: at a setting of the table it is what was measured there."""
+    """The losses between a table's settings: their logarithms by linear radial functions, within what the table has.
+    Noise and all: at a setting of the table it is what was measured there."""
 
     def __init__(self, path: Path = TABLE):
         rows = read_rows(path)
         settings = sorted({int(row["setting"]) for row in rows})
         heads = {int(row["setting"]): row for row in rows}
         points = [
-            _point(float(head["generator_lr"]), float(head["discriminator_lr"]), float(head["beta1"]), int(head["steps"]))
+            _point(
+                float(head["generator_lr"]), float(head["discriminator_lr"]), float(head["beta1"]), int(head["steps"])
+            )
             for head in (heads[number] for number in settings)
         ]
         by_place = {(int(row["setting"]), int(row["images"])): float(row["fid"]) for row in rows}

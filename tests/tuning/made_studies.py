@@ -63,7 +63,9 @@ def searched(count: int = 40) -> Study:
                 trial.status, trial.says = "unhealthy", f"training diverged before {images} images"
                 break
             seconds = images / 500
-            trial.readings.append(Reading(images=images, seconds=seconds, value=value, error=0.02 * value, at=began + seconds))
+            trial.readings.append(
+                Reading(images=images, seconds=seconds, value=value, error=0.02 * value, at=began + seconds)
+            )
             if place < 3 and value > 400 / 3**place:
                 trial.status, trial.says = "stopped", f"stopped by asha at {images:,} images"
                 break
@@ -100,7 +102,10 @@ def population() -> Study:
         if place + 1 < len(rungs):
             best, worst = ranked[0], ranked[-1]
             factor = 1.25 if place % 2 else 0.8
-            now[worst.number] = {**now[best.number], "optim.generator.lr": now[best.number]["optim.generator.lr"] * factor}
+            now[worst.number] = {
+                **now[best.number],
+                "optim.generator.lr": now[best.number]["optim.generator.lr"] * factor,
+            }
             worst.mutations.append(Mutation(images=images, values=now[worst.number], weights_of=best.number))
     for trial in study.trials:
         trial.status, trial.ended = "finished", study.began + 300

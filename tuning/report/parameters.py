@@ -65,7 +65,9 @@ def _slice(study: Study, axis: Distribution, points: Sequence[tuple[Trial, float
             colours = in_time()(Normalize(min(times), max(times))(times))
             for (trial, place, reading), colour in zip(good, colours, strict=True):
                 hollow = trial.status == "stopped"
-                axes.plot(place, reading.value, "o", color=colour, markersize=4.5, fillstyle="none" if hollow else "full")
+                axes.plot(
+                    place, reading.value, "o", color=colour, markersize=4.5, fillstyle="none" if hollow else "full"
+                )
         for trial, place, reading in good:
             if best is not None and trial.number == best.number:
                 axes.plot(place, reading.value, "*", color=STAR, markersize=11, markeredgecolor="white", zorder=5)
