@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,20 @@ def test_a_folder_that_cannot_be_written_is_said(checkpoint: Path, digits16: Dat
     (checkpoint.parent / "file").write_text("")
     message = said(lambda: trainer.snapshot().write(checkpoint.parent / "file" / "checkpoint"))
     assert "cannot write" in message
+
+
+def test_weights_that_the_disk_refuses_are_said(checkpoint: Path, digits16: Dataset, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the disk; the recipe keeps within it, weights do not."""
+    trainer = Trainer(read_checkpoint(checkpoint).recipe, digits16)
+    assert len(trainer.recipe.dump()) < 10_000 < (checkpoint / "discriminator.safetensors").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        message = said(lambda: trainer.snapshot().write(tmp_path / "checkpoint"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert message.startswith(f"cannot write {tmp_path / 'checkpoint'}: File too large; ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def truncate(path: Path) -> None:
