@@ -195,7 +195,7 @@ def runs(
     from pipelines.runs import runs_table
     from pipelines.tracking import default_tracking_uri
 
-    uri = tracking or default_tracking_uri(open_home(home).path)
+    uri = tracking or default_tracking_uri(home)
     table = runs_table(uri, experiment, sort, [c for c in (columns or "").split(",") if c], limit)
     if sys.stdout.isatty():
         from rich.console import Console

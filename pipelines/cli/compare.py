@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption, open_home
+from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption
 
 if TYPE_CHECKING:
     from pipelines.compare import Comparison
@@ -26,8 +26,7 @@ def compare(
 
     if len(runs) < 2:
         raise UserError("name two runs or more to compare; `gan runs` lists what there is")
-    opened = open_home(home)
-    uri = tracking or default_tracking_uri(opened.path)
+    uri = tracking or default_tracking_uri(home)
     found = side_by_side(uri, runs)
     if sys.stdout.isatty():
         _draw(found)
@@ -37,10 +36,10 @@ def compare(
     typer.echo(f"{found.same} fields of the recipes are the same", err=True)
     if uri.startswith("http"):
         typer.echo(found.page(uri))
-    elif cluster := running(opened.path):
+    elif cluster := running(home):
         typer.echo(found.page(cluster.mlflow))
     else:
-        typer.echo(f"{found.page('http://127.0.0.1:5000')}   once `gan ui --home {opened.path}` runs")
+        typer.echo(f"{found.page('http://127.0.0.1:5000')}   once `gan ui --home {home}` runs")
 
 
 def _draw(found: Comparison) -> None:
