@@ -27,7 +27,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
     trained = sum(trial.readings[-1].seconds for trial in study.trials if trial.readings)
     searched = sum(trial.repeats is None for trial in study.trials)
     again = len(study.trials) - searched
-    lines = [
+    return [
         ("recipe", str(study.recipe.get("name", "-"))),
         ("dataset", study.dataset),
         ("metric", f"{study.metric}, {'least' if study.mode == 'min' else 'greatest'} is best"),
@@ -39,7 +39,6 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("lasted", duration(lasted) + ("" if study.ended else " so far")),
         ("begun", time.strftime("%Y-%m-%d %H:%M", time.localtime(study.began))),
     ]
-    return lines
 
 
 def duration(seconds: float) -> str:
