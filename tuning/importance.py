@@ -1,4 +1,4 @@
-"""Which of a study's parameters matter: how much of what its trials came to goes with each, and how sure that is.
+"""Which of a study's parameters matter: how much of what trials came to goes with each of them, and how sure that is.
 
 What a trial came to is its place in the study, 0 the best and 1 the worst: so one FID of 10,000 does not make up the
 whole variance, and trials that were stopped at different rungs, or failed, have their order.

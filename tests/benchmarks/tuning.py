@@ -66,8 +66,7 @@ def asha(options: object) -> list[Target]:
         shares.append(needed / whole)
         own.append(first_within(random, best) / whole)
         found = min(value for _, value in halving)
-        trials = sum(value is not None for value in halving)
-        rows.append([f"seed {seed}", f"{best:.0f}", f"{found:.0f}", f"{trials}", f"{shares[-1]:.3f}", f"{own[-1]:.3f}"])
+        rows.append([f"seed {seed}", f"{best:.0f}", f"{found:.0f}", f"{shares[-1]:.3f}", f"{own[-1]:.3f}"])
     columns = [
         "",
         "random's best",

@@ -5,10 +5,10 @@ batches of 64, 32x32), both learning rates drawn from uniform(1e-5, 1e-2), five 
 being the inception score of one batch by an MNIST classifier; every five readings a trial among the worst quarter takes
 over the weights of one among the best quarter, its rates drawn anew (one in four) or multiplied by 0.8 or 1.2.
 
-Ours runs first, eight trials by TPE under ASHA; the example then trains for as many seconds of its own core as ours
-took by the clock, which is no less. All eight of its generators are judged, each in the better of its two batch-norm
-modes, and the best counts; of ours the one that its study chose. The judge is the network that tells the images apart
-without labels (`instances`): neither search saw it.
+Ours runs first, eight trials by TPE under ASHA, one at a time; the example then trains for as many seconds of its core
+as ours took by the clock, which is no less. All eight of its generators are judged, each in the better of its two
+batch-norm modes, and the best counts; of ours the one that its study chose. The judge is the network that tells images
+apart without labels (`instances`): neither search saw it.
 """
 
 from __future__ import annotations

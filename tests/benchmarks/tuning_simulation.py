@@ -56,7 +56,7 @@ class Table:
         return np.exp(logs.clip(self._low, self._high)).tolist()
 
 
-def _point(generator: float, discriminator: float, beta1: float, steps: int) -> list[float]:
+def _point(generator: float, discriminator: float, beta1: float, steps: float) -> list[float]:
     """In the unit cube."""
     low, high = math.log(1e-5), math.log(3e-2)
     rates = [(math.log(rate) - low) / (high - low) for rate in (generator, discriminator)]

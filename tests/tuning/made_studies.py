@@ -50,7 +50,7 @@ def loss(values: dict[str, Any], images: int) -> float:
 
 
 def searched(count: int = 40) -> Study:
-    """Of successive halving: a trial goes on while its loss is small; some diverge, one fails, two have finals."""
+    """A trial goes on while its loss is below a bound, as by halving; some diverge, one fails, two have finals."""
     study = empty(trials_wanted=count)
     for number in range(count):
         values = drawn(number)

@@ -39,7 +39,7 @@ STEPS = ("train.steps.discriminator", "train.steps.generator")
 
 
 def slices(study: Study) -> list[Picture]:
-    """A picture a parameter: what trials came to, against its value; of bad ones the value. None without a good one."""
+    """A picture a parameter: what trials came to, against its value; of bad ones the value alone. None of bad alone."""
     found: list[Picture] = []
     if all(last_value(trial) is None for trial in study.trials):
         return found

@@ -1,4 +1,4 @@
-"""What a report reads off a study's record, beyond what stands there: when, how many images, with what values."""
+"""What a report reads off a study's record: when something came, after how many images in all, with what values."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def space_of(study: Study) -> dict[str, Distribution]:
 
 
 def base_value(study: Study, path: str) -> Any:
-    """What the study's recipe has at a path of its space; of several that differ a list; None where it has none."""
+    """What the study's recipe has at a path of its space; of fields that differ a list; None where it has none."""
     flat = dict(_flat(study.recipe))
     parts = path.split(".")
     found = [
