@@ -59,7 +59,7 @@ class Theatre:
         """The run that nothing happens to."""
         run = self._create("undisturbed")
         driver = self.start(run)
-        assert driver.wait(600) == 0
+        assert driver.wait(3_000) == 0
         return run
 
     def disturbed(self, name: str, kinds: Sequence[str], dice: random.Random) -> RunFolder:
@@ -76,7 +76,7 @@ class Theatre:
                 driver = FAULTS[kind](self, run, driver, dice)
                 self.tally.faults[kind] += 1
             self.pace.unlink()  # to the end with it
-            assert driver.wait(600) == 0
+            assert driver.wait(3_000) == 0
         finally:
             driver.kill()
         return run
@@ -191,7 +191,7 @@ def warn_driver(theatre: Theatre, run: RunFolder, driver: Driver, dice: random.R
     """SIGTERM to the command: it ends, with a checkpoint; given again at once."""
     before = newest_name(run) or ""
     driver.terminate()
-    status = driver.wait(120)
+    status = driver.wait(600)
     if status != 128 + signal.SIGTERM:
         theatre.tally.losses.append(f"{run.name}: status {status} after SIGTERM")
     if (newest_name(run) or "") <= before:

@@ -32,7 +32,7 @@ def train_workers() -> list[int]:
     return descendants("ray::RayTrainWorker")
 
 
-def wait_until(what: Callable[[], object], seconds: float = 400) -> None:
+def wait_until(what: Callable[[], object], seconds: float = 1_500) -> None:
     """Returns once `what` is true; fails where that takes longer."""
     deadline = time.monotonic() + seconds
     while not what():
