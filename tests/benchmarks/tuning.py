@@ -6,8 +6,8 @@
 
 asha: images seen by all trials until one is within 10 percent of the best of random search, over all that random
 search saw. tpe: best loss after as many trials, over random search's. Both are medians of five seeds; the first trials
-of ASHA are random search's. overhead: wall time over the sum of trainings divided by how many run at once, of the trials
-that run in processes which have run one before. pbt: see `tuning_pbt`.
+of ASHA are random search's. overhead: wall time over the sum of trainings divided by how many run at once, of those
+trials that run in processes which have run one before. pbt: see `tuning_pbt`.
 """
 
 from __future__ import annotations

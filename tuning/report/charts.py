@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ganlib.evaluation.names import plain
 from tuning.importance import Importances
@@ -73,7 +74,11 @@ def curves(study: Study) -> list[Picture]:
         axes = drawn.axes
         for trial, points in drawn_trials:
             first = best is not None and trial.number == best.number
-            style = {"color": COLOURS[trial.status], "alpha": 1.0 if first else 0.55, "zorder": 4 if first else 2}
+            style: dict[str, Any] = {
+                "color": COLOURS[trial.status],
+                "alpha": 1.0 if first else 0.55,
+                "zorder": 4 if first else 2,
+            }
             dashes = "--" if trial.repeats is not None else "-"
             axes.plot(*zip(*points, strict=True), dashes, linewidth=2 if first else 0.8, **style)
             mark = MARKS[trial.status]

@@ -72,7 +72,9 @@ def against_base(study: Study) -> AgainstBase | None:
     if trial is None:
         return None
     values = values_now(study, trial)
-    rows = [(path, said(base_value(study, path)), said(values.get(path)), text) for path, text in study.space.items()]
+    rows: Rows = [
+        (path, said(base_value(study, path)), said(values.get(path)), text) for path, text in study.space.items()
+    ]
     final = next((final for final in finals(study) if final.number == trial.number), None)
     reading = trial.best(study.mode)
     value, says = "-", ""
@@ -98,7 +100,7 @@ def _base_outcome(study: Study) -> str | None:
 
 def final_rows(study: Study) -> Rows:
     """Of each finalist: its number, mean over seeds with its error, each seed's value, what the search had said."""
-    rows = []
+    rows: Rows = []
     for final in finals(study):
         repeats = [trial for trial in study.trials if trial.repeats == final.number]
         each = [said(reading.value) if (reading := last_value(trial)) else trial.status for trial in repeats]

@@ -175,7 +175,7 @@ def _pair(study: Study, across: _Side, up: _Side, diagonal: bool = False) -> byt
         axes.set_ylabel(up.name)
         bar = drawn.figure.colorbar(dots, ax=axes, pad=0.02, aspect=28)
         bar.set_label(plain(study.metric))
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         scale_values(bar.ax, values)
     return drawn.png
 
