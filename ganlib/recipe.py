@@ -96,8 +96,8 @@ CHANGEABLE = (
     "optim.*.lr", "optim.*.betas", "optim.*.weight_decay", "optim.*.momentum", "optim.*.decay.*", "train.steps.*",
     "method.penalty.*", "method.instance_noise.*", "data.augment.*",
 )  # fmt: skip
-"""What may change while a run goes on: weights and the optimizers' state stay what they are, of the shape that they are.
-Of a penalty anything but its kind."""
+"""What may change while a run goes on: weights and the optimizers' state stay what they are, and fit. Of a penalty
+anything but its kind."""
 
 
 class TrainConfig(Config):

@@ -28,9 +28,10 @@ PARENT_SECONDS = 60.0
 
 STUDY_TAG = "gan.study"
 DATASET_TAG = "gan.study.dataset"
+SPACE_TAG = "gan.study.space"
 BEST_TAG = "gan.study.best"
-"""Of the parent: the study's name, its dataset's digest, and the best trial's values as JSON. The best trial's run has
-the last one as "true"."""
+"""Of the parent: the study's name, its dataset's digest, its space and the best trial's values as JSON. The best
+trial's run has the last one as "true"."""
 
 
 class StudyRuns:
@@ -40,12 +41,13 @@ class StudyRuns:
         self.folder, self.dataset, self.uri = folder, dataset, tracking_uri
         self._recipe: str = study.recipe["name"]
         self._journal = Journal(folder, "driver")
-        space = {f"space.{path}": text for path, text in study.space.items()}
+        # MLflow takes no * in a parameter's name; the tag has the space as it was written.
+        space = {f"space.{path.replace('*', 'all')}": text for path, text in study.space.items()}
         facts = {
             name: getattr(study, name) for name in ("search", "scheduler", "metric", "mode", "seed", "trials_wanted")
         }
         self._journal.params({**facts, "rungs": study.rungs, **settings, **space})
-        self._journal.tags(host_facts())
+        self._journal.tags(host_facts() | {SPACE_TAG: json.dumps(study.space)})
         self._describe(self._journal)
         tags = {"recipe": self._recipe, "gan.folder": str(folder), "gan.kind": "study", STUDY_TAG: study.name}
         self._parent = Sender(folder, tracking_uri, self._recipe, study.name, None, tags | {DATASET_TAG: study.dataset})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +124,9 @@ def rungs_behind(task: Task, images: int) -> int:
     return sum(rung <= images for rung in task.rungs)
 
 
-def train_to_rungs(task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int) -> Iterator[Path]:
+def train_to_rungs(
+    task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int
+) -> Generator[Path, None, None]:
     """Trains in this process, and yields the checkpoint at each rung from number `place` on."""
     trainer = Trainer(task.recipe, dataset, resume=where_to_start(task, run))
     with Journal(run.path, "train") as journal:

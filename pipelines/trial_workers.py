@@ -10,7 +10,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from tuning.member import Task, UnhealthyError
 POLL_SECONDS = 0.2
 
 
-def checkpoints_by_workers(task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int) -> Iterator[Path]:
+def checkpoints_by_workers(
+    task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int
+) -> Generator[Path, None, None]:
     """As `pipelines.trial.train_to_rungs`, on the recipe's workers. Judging does not hold them up."""
     start = where_to_start(task, run)
     for name in ("ended.txt", "unhealthy.txt", "error.txt", "checkpoint_manager_snapshot.json"):

@@ -27,6 +27,10 @@ class Ledger:
         self.study, self.space, self.path = study, space, path
         self._told = told
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles what it is given, for a restart of its own, of which there is none: a study has its record."""
+        return {**self.__dict__, "_told": None}
+
     def trial(self, number: int) -> Trial:
         """Raises IndexError where there is none of that number."""
         return self.study.trials[number]

@@ -102,8 +102,9 @@ def _optuna_study(space: Space, study: Study, seed: int) -> optuna.Study:
         sampler = optuna.samplers.TPESampler(
             seed=seed % 2**32, n_startup_trials=STARTUP, multivariate=True, group=True, constant_liar=True
         )
-    directions = ["minimize" if study.mode == "min" else "maximize", *(["minimize"] if both else [])]
-    found = optuna.create_study(sampler=sampler, directions=directions)
+    wanted = optuna.study.StudyDirection.MINIMIZE if study.mode == "min" else optuna.study.StudyDirection.MAXIMIZE
+    seconds = [optuna.study.StudyDirection.MINIMIZE] if both else []
+    found = optuna.create_study(sampler=sampler, directions=[wanted, *seconds])
     for trial in study.trials:
         if trial.repeats is None and set(trial.values) <= set(space.distributions):
             found.add_trial(_frozen(space, study, trial, both))

@@ -241,10 +241,10 @@ def own_space(recipe: Recipe) -> dict[str, str]:
     for side in ("generator", "discriminator"):
         rate = getattr(optim, side).lr
         texts[f"optim.{side}.lr"] = f"log({rate / 10:g}, {min(rate * 10, 1):g})"
-    if optim.generator.kind == optim.discriminator.kind == "adam":
+    if optim.generator.kind == "adam" and optim.discriminator.kind == "adam":
         betas = [[0.0, 0.9], [0.0, 0.99], [0.5, 0.9], [0.5, 0.99], [0.5, 0.999], [0.9, 0.999]]
-        for side in (optim.generator, optim.discriminator):
-            betas += [] if list(side.betas) in betas else [list(side.betas)]
+        for own in (optim.generator.betas, optim.discriminator.betas):
+            betas += [] if list(own) in betas else [list(own)]
         texts["optim.*.betas"] = str(Choice(tuple(betas)))
     texts["train.steps.discriminator"] = f"int(1, {max(5, steps.discriminator)})"
     least = 2 if steps.adaptive == "until-risen" else 1

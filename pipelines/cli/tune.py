@@ -106,7 +106,7 @@ def tune(
             seeds=seeds,
             cpus=cpus,
             gpus=gpus,
-            at_once=at_once or places_here(cpus),
+            at_once=at_once or places_here(cpus * max(found.workers, 1)),
             minutes=minutes,
         )
         asked = Asked(found, texts, trials, search, scheduler, metric, seed, warm)

@@ -245,7 +245,8 @@ def test_gan_tune_digits(tmp_path: Path) -> None:
     assert sorted(trials) == [0, 1, 2, 3]
     assert {run.data.tags["mlflow.parentRunId"] for run in trials.values()} == {parent.info.run_id}
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert parent.data.params["space.optim.*.lr"] == "log(0.0001, 0.01)"
+    assert parent.data.params["space.optim.all.lr"] == "log(0.0001, 0.01)"
+    assert json.loads(parent.data.tags["gan.study.space"]) == study.space
     assert json.loads(parent.data.tags["gan.study.best"]) == study.trials[study.best].values
     assert trials[study.best].data.tags["gan.study.best"] == "true"
     for number, run in trials.items():
