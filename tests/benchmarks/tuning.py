@@ -6,7 +6,7 @@
 
 asha: images seen by all trials until one is within 10 percent of the best of random search, over all that random
 search saw. tpe: best loss after as many trials, over random search's. Both are medians of five seeds; the first trials
-of ASHA are random search's. overhead: wall time over the sum of trainings divided by how many run at once, of the
+of ASHA are random search's. overhead: wall time over the sum of trainings divided by how many run at once, of those
 trials that run in processes which have run one before. pbt: see `tuning_pbt`.
 """
 
@@ -67,14 +67,7 @@ def asha(options: object) -> list[Target]:
         own.append(first_within(random, best) / whole)
         found = min(value for _, value in halving)
         rows.append([f"seed {seed}", f"{best:.0f}", f"{found:.0f}", f"{shares[-1]:.3f}", f"{own[-1]:.3f}"])
-    columns = [
-        "",
-        "random's best",
-        "ASHA's at equal images",
-        "ASHA's readings",
-        "share of images",
-        "random's own share",
-    ]
+    columns = ["", "random's best", "ASHA's at equal images", "ASHA's share of images", "random's own"]
     show(f"ASHA and random search ({TRIALS} trials of {RUNGS[-1]:,} images), on the table", columns, rows)
     return [Target("ASHA, images to random's best + 10 percent", statistics.median(shares), 0.4, at_most=True)]
 

@@ -70,7 +70,7 @@ def drawing(width: float = WIDTH, height: float = HEIGHT) -> Iterator[Drawing]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    style: dict[Any, Any] = {
+    style: Any = {
         "font.size": LETTERS, "axes.labelsize": LETTERS, "xtick.labelsize": LETTERS, "ytick.labelsize": LETTERS,
         "legend.fontsize": LETTERS, "text.color": GREY, "axes.labelcolor": GREY, "xtick.color": GREY,
         "ytick.color": GREY, "axes.edgecolor": FAINT, "axes.spines.top": False, "axes.spines.right": False,
@@ -168,7 +168,8 @@ def scale_parameter(axes: Axes, axis: Distribution, which: str = "x") -> None:
         case Choice(values):
             words = [said(value) for value in values]
             long = sum(map(len, words)) > 26 and which == "x"
-            put(range(len(words)), words, rotation=30 if long else 0, ha="right" if long else "center")
+            turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if long else {}
+            put(range(len(words)), words, **turned)
             margin = (-0.5, len(words) - 0.5)
             (axes.set_xlim if which == "x" else axes.set_ylim)(*margin)
 
