@@ -185,7 +185,9 @@ def test_two_workers_have_the_losses_of_one(name: str, together: Path, folder: P
     for metric, values in alone.items():
         torch.testing.assert_close(first[metric], second[metric], rtol=0, atol=0, equal_nan=True, msg=metric)
         scale = values.nan_to_num().abs().max().clamp(min=1).item()
-        torch.testing.assert_close(first[metric], values, rtol=0, atol=3e-4 * scale, equal_nan=True)
+        # Where rounding takes one unit past ReLU's corner its gradient jumps, and the norm with it; a loss does not.
+        bound = 5e-3 if metric.startswith("gradient/") else 3e-4
+        torch.testing.assert_close(first[metric], values, rtol=0, atol=bound * scale, equal_nan=True)
     if name == "leave-out":
         taken = alone["left_out/discriminator"]
         assert 0 < taken.mean() < 1

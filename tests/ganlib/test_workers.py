@@ -212,8 +212,10 @@ def test_two_workers_have_the_losses_of_one(name: str, together: Path, digits16:
     alone, two = alone_and_together(name, together, digits16 if RECIPES[name].data.size == 16 else digits28)
     assert fall(alone) > 0.1
     for metric, values in alone.items():
+        # A gradient's norm adds up thousands of numbers, and may be large: of its size, not of 1.
+        scale = values.abs().max().clamp(min=1) if metric.startswith("gradient/") else 1
         apart = (two[metric] - values).abs().max()
-        assert apart < 1e-4, (metric, apart)
+        assert apart < 1e-4 * scale, (metric, apart, scale)
 
 
 @pytest.mark.slow

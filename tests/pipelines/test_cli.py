@@ -114,7 +114,8 @@ def test_evaluating_again_gives_the_same_numbers(home, sqlite_tracking_uri):
     before = run.evaluation("checkpoint-000000000640")
     run.evaluation_file("checkpoint-000000000640").unlink()
     assert gan("evaluate", run.path, "--home", home, "--tracking", sqlite_tracking_uri) == 0
-    assert run.evaluation("checkpoint-000000000640") == before
+    # Samples and features are the same; a product of matrices may add up in another order, as memory is aligned.
+    assert run.evaluation("checkpoint-000000000640") == pytest.approx(before, rel=1e-9)
 
 
 def test_every_shipped_recipe_is_listed_and_printed(capsys):

@@ -165,7 +165,7 @@ def test_no_file_of_the_model_is_a_pickle_and_only_what_sampling_needs_is_there(
         "progress.json",
         "recipe.yaml",
     }
-    text = {".py", ".yaml", ".json", ".txt", ".typed", ""}
+    text = {".py", ".jinja", ".yaml", ".json", ".txt", ".typed", ""}
     assert {path.suffix for path in files} <= text | {".safetensors"}
     for path in files:
         content = (model_folder / path).read_bytes()
