@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -32,6 +33,11 @@ from tuning.search import Proposals, propose
 
 MAX_FAILURES = 3
 """Times that a trial is taken up again after its process, or the node that it ran on, was lost."""
+
+DIED = "actor died"
+"""What Ray says of a lost process, in the file that Tune leaves of an error."""
+
+LOST = "its process was lost, again and again"
 
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record and the trials' journals have it all
@@ -111,15 +117,20 @@ def _search(
     seconds: float | None,
 ) -> None:
     study = ledger.study
-    if study.scheduler == "pbt":
-        while len(searched(study)) < study.trials_wanted:
-            _begin(ledger, points)
-        _run(ledger, objective, resources, places, _unfinished(study), seconds)
-    else:
+    over = math.inf if seconds is None else time.monotonic() + seconds
+    while study.scheduler == "pbt" and len(searched(study)) < study.trials_wanted:
+        _begin(ledger, points)
+    for _ in range(1 + MAX_FAILURES):
         new = range(len(study.trials), len(study.trials) + study.trials_wanted - len(searched(study)))
-        _run(ledger, objective, resources, places, [*_unfinished(study), *new], seconds, points)
+        numbers, left = [*_unfinished(study), *new], over - time.monotonic()
+        if not numbers or left <= 0:
+            break
+        _run(ledger, objective, resources, places, numbers, None if seconds is None else left, points)
     for number in _unfinished(study):
-        ledger.end(number, "stopped", "the study's time was over")
+        if time.monotonic() >= over:
+            ledger.end(number, "stopped", "the study's time was over")
+        else:
+            ledger.end(number, "failed", LOST)
 
 
 def _finals(
@@ -137,8 +148,11 @@ def _finals(
     for trial in chosen:
         for _ in range(seeds - sum(other.repeats == trial.number for other in study.trials)):
             ledger.begin(trial.values, fresh_seed(study, len(study.trials)), repeats=trial.number)
-    left = [trial.number for trial in study.trials if trial.status == "running"]
-    _run(ledger, objective, resources, places, left, None, finals=True)
+    for _ in range(1 + MAX_FAILURES):
+        left = [trial.number for trial in study.trials if trial.status == "running"]
+        _run(ledger, objective, resources, places, left, None, finals=True)
+    for number in (trial.number for trial in study.trials if trial.status == "running"):
+        ledger.end(number, "failed", LOST)
 
 
 def _begin(ledger: Ledger, points: Sequence[Mapping[str, Any]]) -> int:
@@ -238,8 +252,10 @@ class Recorder(Callback):
             self._ledger.read(number, place, _reading(result))
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        text = (trial.get_error() or "").strip().splitlines()
-        self._ledger.end(trial.config["number"], "failed", text[-1] if text else "its process was lost")
+        said = Path(trial.error_file).read_text() if trial.error_file else ""
+        # Of a process lost between two trials Tune gives the second one up at once; it goes on with the next `_run`.
+        if said and DIED not in said:
+            self._ledger.end(trial.config["number"], "failed", said.strip().splitlines()[-1])
 
 
 def _reading(result: Mapping[str, Any]) -> Reading:
