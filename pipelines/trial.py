@@ -35,11 +35,16 @@ LEAST_KEPT = 2
 
 @dataclass(frozen=True)
 class TrainTrial:
-    """Trains the recipe of a task. metric: its whole name; threads: of the trial's own process."""
+    """Trains the recipe of a task. metric: its whole name; threads: of the trial's own process.
+
+    prune: a severe and certain verdict on its health ends a trial. A young generator may earn one that it would
+    outgrow: trials that are short beside what their recipe needs want it off.
+    """
 
     dataset: str
     metric: str
     threads: int = 1
+    prune: bool = True
 
     def __call__(self, task: Task) -> Iterator[Reading]:
         torch.set_num_threads(self.threads)
@@ -71,7 +76,7 @@ class TrainTrial:
         """The reading of a checkpoint; raises UnhealthyError where the run is not worth going on with."""
         metrics = evaluate_checkpoint(run, checkpoint.name, dataset)
         progress = read_contents(checkpoint).progress
-        verdict = fatal(verdicts_of(run))
+        verdict = fatal(verdicts_of(run)) if self.prune else None
         if verdict is not None:
             raise UnhealthyError(f"{verdict.name}: {verdict.says} (confidence {verdict.confidence:.2f})")
         value = metric_value(metrics, self.metric)

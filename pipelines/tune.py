@@ -70,6 +70,7 @@ class Settings(BaseModel):
     gpus: float = 0
     at_once: int | None = None
     minutes: float | None = None
+    prune: bool = True
 
     @classmethod
     def read(cls, path: Path) -> Settings:
@@ -164,7 +165,7 @@ def tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcome
     runs = StudyRuns(folder, study, dataset, tracking_uri, _shown(settings, recipe))
     ledger = Ledger(study, Space.parse(recipe, study.space), folder / "study.json", runs.told)
     runs.go_on(ledger)
-    objective = TrainTrial(str(dataset.location), study.metric, max(int(settings.cpus), 1))
+    objective = TrainTrial(str(dataset.location), study.metric, max(int(settings.cpus), 1), settings.prune)
     made: list[Path] = []
     best: Path | None = None
     done = False

@@ -193,6 +193,8 @@ def _run(
         # A population waits in step, more trials begun than run: what bounds them is what each takes.
         cpus = max(cpus, math.floor(1000 * ray.cluster_resources()["CPU"] / places) / 1000)
     taken = {"CPU": cpus, **({"GPU": resources.gpus} if resources.gpus and not resources.workers else {})}
+    if not cpus:  # Ray wants a trial to take something, if it is a byte
+        taken = {"memory": 1}
     member = tune.with_resources(tune.with_parameters(Member, **parameters), taken)
 
     def begin(number: int) -> dict[str, Any]:

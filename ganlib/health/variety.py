@@ -95,6 +95,11 @@ def _few(history: History, kl: float, recall: float, share: float) -> list[Verdi
             readings = [(images, value >= kl) for images, value in points]
             says = f"the modes' shares are {points[-1][1]:.2f} nats from the data's"
         elif metric.startswith("recall/"):
+            # Samples that are not like the data yet cannot have left part of it out.
+            precision = dict(history.evaluations("precision").get(metric.replace("recall", "precision", 1), ()))
+            points = [(images, value) for images, value in points if precision.get(images, 1) >= LOST_RECALL]
+            if not points:
+                continue
             readings, says = _below(points, recall), f"samples come near {100 * points[-1][1]:.0f} % of the data"
         else:
             continue

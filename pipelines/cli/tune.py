@@ -62,6 +62,9 @@ def tune(
     ] = None,
     cpus: Annotated[float, typer.Option("--cpus", min=0.01, help="CPUs of a trial (of each of its workers).")] = 1,
     gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs of a trial; 0.5: two trials share one.")] = 0,
+    prune: Annotated[
+        bool, typer.Option("--prune/--no-prune", help="End trials whose health has a severe and certain verdict.")
+    ] = True,
     finalists: Annotated[
         int, typer.Option("--finalists", min=0, help="Trials that are run again on fresh seeds before one is best.")
     ] = 2,
@@ -103,6 +106,7 @@ def tune(
         settings = Settings(
             dataset_path=str(dataset.location),
             finalists=finalists,
+            prune=prune,
             seeds=seeds,
             cpus=cpus,
             gpus=gpus,

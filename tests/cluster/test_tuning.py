@@ -300,7 +300,7 @@ def test_a_trial_on_two_workers(cluster: None, tmp_path: Path) -> None:
             search="random", scheduler="none", metric=metric, seed=0, trials_wanted=1, rungs=rungs, began=0,
         )  # fmt: skip
         ledger = Ledger(study, space, folder / "study.json", told)
-        trial = TrainTrial(str(dataset.location), metric)
+        trial = TrainTrial(str(dataset.location), metric, prune=False)
         run_study(ledger, trial, Resources(workers=workers, at_once=1), points=[{"optim.*.lr": 1e-3}])
         assert study.trials[0].status == "finished", study.trials[0].says
         values[workers] = [reading.value for reading in study.trials[0].readings]
