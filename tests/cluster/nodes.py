@@ -34,7 +34,8 @@ def ray_nodes(*cpus: int) -> Iterator[Any]:
     folder = tempfile.mkdtemp(prefix="gan", dir="/tmp")  # sockets have short names
     # Where Ray notes the address of a cluster, for any ray.init() that names none.
     with mock.patch.dict(os.environ, RAY_TMPDIR=folder):
-        nodes = Cluster()
+        # Ray would set signal handlers for it, which a thread that adds a node may not; it is ended below.
+        nodes = Cluster(shutdown_at_exit=False)
         try:
             add_node(nodes, cpus[0], include_dashboard=False, _system_config=SETTINGS)
             for count in cpus[1:]:
