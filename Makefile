@@ -7,10 +7,11 @@ VARIANT ?= cpu
 
 .PHONY: demo test check bench bench-mnist image clean
 
+# Compiled at once: where PYTHONDONTWRITEBYTECODE is set, each process would compile torch and Ray again, in twice the time.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test,server]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[test,server]'
 	touch $@
 
 # The whole pipeline on real handwriting that needs no download: prepare, train on two Ray workers, evaluate, publish.

@@ -172,7 +172,7 @@ class Recipe(Config):
     train: TrainConfig
     evaluate: EvaluateConfig = EvaluateConfig()
 
-    @field_validator("workers", mode="plain")
+    @field_validator("workers", mode="before")
     @classmethod
     def _is_a_count_or_two(cls, value: Any) -> int | tuple[int, int]:
         match value:

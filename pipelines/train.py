@@ -159,6 +159,8 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
             try:
                 said = trainer_of(run, recipe).fit().return_value
                 break
+            except SystemError as error:  # what a signal's handler raises inside Ray's core comes out as its cause
+                raise error.__cause__ or error from None
             except TrainingFailedError as error:
                 if newest_name(run) == before:
                     raise UserError(f"training failed: {' '.join(str(error).split())[:500]}") from error

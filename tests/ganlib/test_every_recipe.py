@@ -41,7 +41,7 @@ TOGETHER = {
     # Under L1 a pixel's gradient changes its sign where rounding takes the pixel past its target.
     "mnist-encoder": [_STEADY, "method.reconstruction.kind=l2"],
     "wgan": [],
-    "wgan-gp": [_STEADY],
+    "wgan-gp": [_STEADY, "optim.*.lr=3e-5"],
     "avatars": [_STEADY, "train.precision=fp32"],
     # The sign of L1's gradient turns on a last bit of an output, and Adam makes a whole step of it.
     "facades": [_STEADY, "optim.*.lr=1e-5", "train.precision=fp32", "method.l1=1"],
