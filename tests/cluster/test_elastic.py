@@ -106,7 +106,11 @@ def test_nodes_join_are_reclaimed_and_die_and_the_curve_is_that_of_one_process(
     theirs, ours = ticks_of(fixed.path), ticks_of(elastic.path)
     assert list(ours) == list(theirs) == [ROUNDS_A_TICK * BATCH * tick for tick in range(1, TICKS + 1)]
     for images, metrics in theirs.items():
-        assert ours[images] == pytest.approx(metrics, abs=1e-4), images
+        assert ours[images].keys() == metrics.keys()
+        for name, value in metrics.items():
+            # Where rounding takes a unit past ReLU's corner its gradient jumps, and the norm with it; a loss does not.
+            bound = 5e-3 if name.startswith("gradient/") else 1e-4
+            assert ours[images][name] == pytest.approx(value, abs=bound), (images, name)
     losses = [metrics["loss/discriminator"] for metrics in theirs.values()]
     assert max(losses) - min(losses) > 0.05  # it is a training that they agree on
     assert {count for _, count in read_metrics(elastic.path)["workers"]} == {1, 2}
