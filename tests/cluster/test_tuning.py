@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -59,11 +60,17 @@ def _is_ours(pid: int) -> bool:
     return session.encode() in (Path("/proc") / str(parent) / "cmdline").read_bytes()
 
 
-def until(happened: Callable[[], object]) -> None:
+Seen = TypeVar("Seen")
+
+
+def until(happened: Callable[[], Seen]) -> Seen:
+    """What was seen when it was true: a process that writes its title anew has none for a moment, so asking again
+    may find nothing."""
     deadline = time.monotonic() + PATIENCE
-    while not happened():
+    while not (seen := happened()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return seen
 
 
 def shape(study: Study) -> list[tuple]:
@@ -175,8 +182,8 @@ def test_a_killed_trial_costs_its_last_rung(cluster: None, tmp_path: Path) -> No
     killed: list[int] = []
 
     def kill() -> None:
-        until(lambda: _readings(tmp_path / "killed") >= 2 and members())
-        victim = members()[0]
+        until(lambda: _readings(tmp_path / "killed") >= 2)
+        victim = until(members)[0]
         os.kill(victim, signal.SIGKILL)
         killed.append(victim)
 
