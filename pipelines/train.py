@@ -197,11 +197,7 @@ def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
     judging = {**EVALUATION, "num_cpus": 0} if recipe.elastic else EVALUATION
     return TorchTrainer(
         train_loop,
-        train_loop_config={
-            "run_folder": str(run.path),
-            "workers": most,
-            "threads": max(len(os.sched_getaffinity(0)) // max(most, 1), 1),
-        },
+        train_loop_config={"run_folder": str(run.path), "workers": most},
         torch_config=LeavingConfig(),
         scaling_config=scaling,
         run_config=RunConfig(

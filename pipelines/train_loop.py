@@ -7,6 +7,7 @@ at the same round: what only one of them knows (a full disk, SIGTERM) reaches th
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,7 +57,8 @@ def train_loop(config: dict[str, Any]) -> str | None:
     RelievedError, on all workers, where the run is to go on with others.
     """
     run = RunFolder(Path(config["run_folder"]))
-    torch.set_num_threads(config["threads"])
+    # As if all workers were on this machine: where Ray places them after a fault then changes no sum's order.
+    torch.set_num_threads(max(len(os.sched_getaffinity(0)) // max(config["workers"], 1), 1))
     world, on_ray = World.current(), bool(config["workers"])
     with ExitStack() as stack:
         keeper = Keeper(run, stack) if world.rank == 0 else None
