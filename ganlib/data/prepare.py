@@ -20,7 +20,7 @@ from ganlib.data.layout import Layout
 from ganlib.data.manifest import MOST_SKIPPED, SCHEMA_VERSION, Manifest, Shard, Skipped, SourceRecord, content_digest
 from ganlib.data.plan import ShardTask, plan_shards
 from ganlib.data.preparation import Preparation
-from ganlib.data.shard_writer import ShardOutcome, ShardWriter, SourceError, outcome_file, write_shard
+from ganlib.data.shard_writer import ShardOutcome, ShardWriter, SourceError, write_shard
 from ganlib.data.shards import ShardReader
 from ganlib.data.sources.base import SPLITS, Source, SplitName
 from ganlib.data.staging import Staging
@@ -75,10 +75,16 @@ def prepare_dataset(
             outcomes = _write(writer, tasks, staging, progress, mapper or _in_threads)
             outcomes, duplicates = _leave_out_duplicates(writer, outcomes)
             manifest = _manifest(writer, name, outcomes, duplicates)
+            return staging.settle(manifest, outcomes)
         except SourceError:
             staging.place.remove()
             raise
-        return staging.settle(manifest)
+        except UserError:
+            # In an object store another may have come to its end meanwhile, and what was staged went with it.
+            prepared = staging.prepared()
+            if prepared is None:
+                raise
+            return prepared
 
 
 def _layout(source: Source, preparation: Preparation) -> Layout:
@@ -202,13 +208,9 @@ def _leave_out_duplicates(
 
 
 def _without(writer: ShardWriter, outcome: ShardOutcome, left_out: np.ndarray) -> ShardOutcome:
-    task, file = outcome.task, writer.staging / outcome.task.file
-    rows = ShardReader(file, writer.layout, outcome.rows, 0).load().rows().select(~left_out)
-    # First, and not written again: if this is cut off, the shard is made anew, with what is left out of it.
-    (writer.staging / outcome_file(task)).remove()
-    if not len(rows):
-        file.remove()
-    return write_shard(writer.staging, writer.layout, task, rows, outcome.skipped, outcome.sizes)
+    shard = ShardReader(writer.staging / outcome.staged, writer.layout, outcome.rows, 0).load()
+    rows = shard.rows().select(~left_out)
+    return write_shard(writer.staging, writer.layout, outcome.task, rows, outcome.skipped, outcome.sizes, reduced=True)
 
 
 def _manifest(writer: ShardWriter, name: str, outcomes: list[ShardOutcome], duplicates: Duplicates | None) -> Manifest:
