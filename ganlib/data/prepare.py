@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -42,11 +43,13 @@ def prepare_dataset(
     source: Source,
     preparation: Preparation,
     into: str | Path | Location,
-    name: str,
+    name: str | None,
     progress: Callable[[int, int], None] | None = None,
     mapper: Mapper | None = None,
 ) -> Dataset:
     """The dataset of `source` under `preparation`, `into / f"{name}-{digest[:12]}"`; written unless it is there whole.
+
+    Where name is None, it is whichever was prepared of the same before, by any name, or else called after the source.
 
     progress is called with (records done, records in all). mapper writes the shards; None does it in threads of this
     process. Memory stays within a few shards, plus what the source itself holds. Whatever writes the shards, and
@@ -57,16 +60,18 @@ def prepare_dataset(
     training images, and then nothing is left behind. Where it is cut off otherwise, the disk is full, or a store cannot
     be reached (UserErrors too), what is whole stays in `into / ".staging-..."`, for the next time to go on with.
     """
+    any_name, name = name is None, source.name if name is None else name
     if not name or name.startswith(".") or "/" in name or not name.isprintable():
         raise UserError(f"a dataset cannot be called {name!r}; choose a name without slashes, not beginning with a dot")
     layout = _layout(source, preparation)
-    staging = Staging(Location.of(into), _fingerprint(source, preparation, layout, name))
-    prepared = staging.prepared()
+    facts = _facts(source, preparation, layout)
+    staging = Staging(Location.of(into), canonical_digest({**facts, "name": name}), canonical_digest(facts))
+    prepared = staging.prepared(any_name)
     if prepared is not None:
         return prepared
     tasks = plan_shards(source, layout, preparation)
     with staging.alone():
-        prepared = staging.prepared()
+        prepared = staging.prepared(any_name)
         if prepared is not None:
             return prepared
         staging.clear_leftovers()
@@ -102,19 +107,17 @@ def _layout(source: Source, preparation: Preparation) -> Layout:
     return Layout((1, point.shape[1], 1), columns)
 
 
-def _fingerprint(source: Source, preparation: Preparation, layout: Layout, name: str) -> str:
-    return canonical_digest(
-        {
-            "source": source.fingerprint(),
-            "kind": source.kind,
-            "columns": layout.columns.model_dump(mode="json"),
-            "preparation": preparation.model_dump(mode="json"),
-            "schema_version": SCHEMA_VERSION,
-            # Shards of a preparation that was cut off are not gone on with where pictures are now resized otherwise.
-            "resizing": RESIZING,
-            "name": name,
-        }
-    )
+def _facts(source: Source, preparation: Preparation, layout: Layout) -> dict[str, Any]:
+    """All that decides the dataset but for its name."""
+    return {
+        "source": source.fingerprint(),
+        "kind": source.kind,
+        "columns": layout.columns.model_dump(mode="json"),
+        "preparation": preparation.model_dump(mode="json"),
+        "schema_version": SCHEMA_VERSION,
+        # Shards of a preparation that was cut off are not gone on with where pictures are now resized otherwise.
+        "resizing": RESIZING,
+    }
 
 
 def _in_threads(writer: ShardWriter, tasks: Sequence[ShardTask]) -> Iterator[ShardOutcome]:

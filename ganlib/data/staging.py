@@ -27,22 +27,26 @@ _REQUESTS = 16
 
 
 class Staging:
-    """The staging of the dataset with this fingerprint in the folder or prefix `into`."""
+    """The staging of the dataset with this fingerprint in the folder or prefix `into`.
 
-    def __init__(self, into: Location, fingerprint: str) -> None:
+    nameless: the fingerprint of the same under whatever name.
+    """
+
+    def __init__(self, into: Location, fingerprint: str, nameless: str) -> None:
         self.into = into
         self.place = into / f".staging-{fingerprint[:12]}"
-        self._memory = into / ".prepared" / f"{fingerprint}.json"
-        self._fingerprint = fingerprint
+        self._memory, self._last = (into / ".prepared" / f"{one}.json" for one in (fingerprint, nameless))
 
-    def prepared(self) -> Dataset | None:
-        """The dataset that this fingerprint gave before, where it still stands whole. Raises UserError."""
-        if self._memory.kind() is None:
-            return None
-        with suppress(UserError, ValueError, TypeError, KeyError, RecursionError):
-            name = json.loads(self._memory.read())["dataset"]
-            if re.fullmatch(r"[^/]+-[0-9a-f]{12}", name):
-                return Dataset.open(self.into / name)
+    def prepared(self, any_name: bool = False) -> Dataset | None:
+        """The dataset that this fingerprint gave before, where it still stands whole; of `any_name`, or else the one
+        that the same gave last. Raises UserError."""
+        for memory in (self._memory, self._last) if any_name else (self._memory,):
+            if memory.kind() is None:
+                continue
+            with suppress(UserError, ValueError, TypeError, KeyError, RecursionError):
+                name = json.loads(memory.read())["dataset"]
+                if re.fullmatch(r"[^/]+-[0-9a-f]{12}", name):
+                    return Dataset.open(self.into / name)
         return None
 
     @contextmanager
@@ -103,7 +107,8 @@ class Staging:
     def _end(self, place: Location) -> None:
         # The dataset stands; that a second preparation may have to look at its source again is no reason to fail.
         with suppress(UserError):
-            self._memory.write(json.dumps({"dataset": place.name}).encode())
+            for memory in (self._last, self._memory):
+                memory.write(json.dumps({"dataset": place.name}).encode())
         self.place.remove()
 
     def _rename(self, manifest: Manifest, files: Mapping[str, str], place: Location) -> None:

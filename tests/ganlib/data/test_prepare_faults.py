@@ -48,7 +48,7 @@ def test_killed_at_any_moment_and_begun_again_it_is_the_same(tmp_path: Path) -> 
     assert whole.manifest.duplicates["left_out_of_test"] > 0
     assert whole.manifest.skipped_count == 1
     expected, shards = contents(whole.path), len(whole.manifest.shards)
-    moments = 2 * shards + 6  # each shard and its outcome; shards without duplicates; manifest; memory
+    moments = 2 * shards + 7  # each shard and its outcome; shards without duplicates; manifest; two memories
     places = [tmp_path / f"killed-{moment:02d}" for moment in range(moments)]
     killed = [line == "1" for line in run("kill", *places) if line]
     assert sum(killed) >= 2 * shards + 2
