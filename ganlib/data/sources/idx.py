@@ -37,10 +37,11 @@ class IdxSource(Source):
     """
 
     kind = "idx"
+    location: Location
 
     def __init__(self, location: Location) -> None:
         self.name = location.name
-        self._location = location
+        self.location = location
         self._files = _find_files(location)
         files = [(file.name, file.size, file.modified_ns) for pair in self._files.values() for file in pair if file]
         self._fingerprint = canonical_digest([self.kind, str(location), files])
@@ -94,25 +95,25 @@ class IdxSource(Source):
         return read_once(self._fingerprint + "/labels", self._read_labels)
 
     def _open_images(self) -> dict[SplitName, NDArray[np.uint8] | PositionedImages]:
-        images = {split: open_images(self._location / files.images.name) for split, files in self._files.items()}
+        images = {split: open_images(self.location / files.images.name) for split, files in self._files.items()}
         sizes = {array.shape[1:] for array in images.values()}
         if len(sizes) > 1:
             (h, w), (test_h, test_w) = images["train"].shape[1:], images["test"].shape[1:]
-            path = self._location / self._files["test"].images.name
+            path = self.location / self._files["test"].images.name
             raise UserError(f"{path} holds {test_h}x{test_w} images, the training file {h}x{w}")
         for split, labels in (self._labels() or {}).items():
             if len(labels) != len(images[split]):
                 images_file, labels_file = self._files[split]
                 assert labels_file is not None
                 raise UserError(
-                    f"{self._location / labels_file.name} holds {len(labels)} labels, but {images_file.name} holds "
+                    f"{self.location / labels_file.name} holds {len(labels)} labels, but {images_file.name} holds "
                     f"{len(images[split])} images; take both files from the same data set"
                 )
         return images
 
     def _read_labels(self) -> dict[SplitName, NDArray[np.uint8]]:
         there = {split: files.labels for split, files in self._files.items() if files.labels}
-        return {split: read_idx(self._location / file.name, 1) for split, file in there.items()}
+        return {split: read_idx(self.location / file.name, 1) for split, file in there.items()}
 
 
 def _rows(splits: Mapping[SplitName, NDArray[np.uint8] | PositionedImages], rows: range) -> NDArray[np.uint8]:
