@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from ganlib.data.columns import Columns
-from ganlib.data.manifest import ClassifierRecord, Manifest
+from ganlib.data.manifest import FILE_NAME, ClassifierRecord, Manifest
+from ganlib.data.sealed import is_as_written
 from ganlib.data.sources.base import SplitName
 from ganlib.data.split import Split
 from ganlib.data.storage import Location
@@ -106,10 +107,11 @@ class Dataset:
         shards = [shard for shard in self.manifest.shards if shard.split == name]
         return Split(self.location, shards, self.manifest.layout)
 
-    def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Hash every shard, and the classifier; raises UserError naming the first that is not what was prepared.
+    def verify(self, progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """Hash every file; raises UserError naming the first that is not what was prepared, or found and kept since.
 
-        progress is called with (bytes read, bytes of all shards).
+        progress is called with (bytes read, bytes of all shards). Returns the files that carry no digest, as some that
+        were kept by an older program: what they hold cannot be checked.
         """
         manifest = self.manifest
         if manifest.content_digest() != manifest.digest:
@@ -130,6 +132,21 @@ class Dataset:
                         progress(done, total)
             finally:
                 pool.shutdown(cancel_futures=True)
+        return self._verify_kept({FILE_NAME, *(file for file, _, _ in files)})
+
+    def _verify_kept(self, prepared: Collection[str]) -> list[str]:
+        """Of the files beside those: see `verify`. One at a time, as each is read whole."""
+        names = {entry.name for entry in self.location.list(recursive=True)}
+        unknown = []
+        for file in sorted(names - set(prepared)):
+            if file.rpartition("/")[2].startswith("."):  # what is being written, or never was to its end
+                continue
+            whole = is_as_written((self.location / file).read())
+            if whole is False:
+                raise UserError(f"{self.location / file} has changed; remove it, and it is made anew")
+            if whole is None:
+                unknown.append(file)
+        return unknown
 
     def record_classifier(self, record: ClassifierRecord) -> Dataset:
         """Write `record` into the manifest, atomically; the digest stays. Raises UserError where that cannot be."""

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ganlib.data.dataset import Dataset
+from ganlib.data.sealed import UNSEALED, read_sealed, write_sealed
 from ganlib.data.sources import SplitName
 from ganlib.draws import stream_generator
 from ganlib.errors import UserError
@@ -103,7 +104,7 @@ def _real(dataset: Dataset, extractor: Extractor, split: SplitName, size: int) -
     images, classes = dataset.split(split), len(dataset.class_names or [])
     place = kept_beside(dataset, extractor, f"classes-{split}-{size}", ".safetensors")
     with suppress(UserError, SafetensorError, KeyError):  # not there yet, or not whole
-        arrays = load(place.read())
+        arrays = load(read_sealed(place))
         rows = zip(*(arrays[name] for name in ("count", "total", "outer")), strict=True)
         return [FeatureStatistics(int(row[0]), row[1], row[2]) if row[0] else None for row in rows]
     sums: list[FeatureStatistics | None] = [None] * classes
@@ -117,7 +118,8 @@ def _real(dataset: Dataset, extractor: Extractor, split: SplitName, size: int) -
     if dim and 8 * classes * dim**2 <= MOST_SUMS:
         empty = FeatureStatistics(0, np.zeros(dim), np.zeros((dim, dim)))
         whole = [(one or empty).arrays() for one in sums]
-        place.write(save({name: np.stack([one[name] for one in whole]) for name in ("count", "total", "outer")}))
+        arrays = {name: np.stack([one[name] for one in whole]) for name in ("count", "total", "outer")}
+        write_sealed(place, save(arrays, UNSEALED))
     return sums
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ganlib.data.dataset import Dataset
+from ganlib.data.sealed import UNSEALED, read_sealed, write_sealed
 from ganlib.data.sources import SplitName
 from ganlib.data.storage import Location
 from ganlib.draws import stream_generator
@@ -145,13 +146,13 @@ def _save(findings: Findings, place: Location) -> None:
         arrays["sharpness"] = np.array(findings.sharpness)
     if findings.distances is not None:
         arrays["distances"] = findings.distances
-    place.write(save(arrays))
+    write_sealed(place, save(arrays, UNSEALED))
 
 
 def _load(place: Location) -> Findings | None:
     """What `_save` wrote, or None where there is nothing whole."""
     try:
-        arrays = load(place.read())
+        arrays = load(read_sealed(place))
         sharpness = Estimate(*arrays["sharpness"].tolist()) if "sharpness" in arrays else None
         # Copies: what lies in the file's bytes cannot be written to, and torch takes only what can.
         features, distances = (arrays[name].copy() if name in arrays else None for name in ("features", "distances"))

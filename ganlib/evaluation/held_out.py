@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from ganlib.data.dataset import Dataset
+from ganlib.data.sealed import UNSEALED, read_sealed, write_sealed
 from ganlib.errors import UserError
 from ganlib.evaluation.comparison import compare
 from ganlib.evaluation.confidence import SPLITS
@@ -39,8 +40,10 @@ class HeldOut:
         constants = (MOST_REMEMBERED, LOW, SPLITS, PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS)
         place = kept_beside(dataset, extractor, f"held-out-{count}", ".json", *constants)
         try:
-            return cls(**json.loads(place.read()))
-        except (UserError, ValueError, TypeError):
+            kept = json.loads(read_sealed(place))
+            kept.pop("sha256", None)
+            return cls(**kept)
+        except (UserError, ValueError, TypeError, AttributeError):
             pass  # not there yet, or not whole
         images = reference_findings(dataset, extractor, "test", count)
         few = images.features[:MOST_REMEMBERED]
@@ -55,7 +58,7 @@ class HeldOut:
             radius,
             memorisation_distance(few, reference.features) / 2,
         )
-        place.write(json.dumps(asdict(found)).encode())
+        write_sealed(place, json.dumps(UNSEALED | asdict(found)).encode())
         return found
 
     def memory(self, metrics: Mapping[str, float], found: Findings, reference: Findings) -> dict[str, float]:

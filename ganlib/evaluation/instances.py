@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ganlib.data.batches import normalise
 from ganlib.data.dataset import Dataset
+from ganlib.data.sealed import UNSEALED, read_sealed, write_sealed
 from ganlib.draws import stream_generator, stream_seed
 from ganlib.errors import UserError
 from ganlib.evaluation.classifier import judges_batches
@@ -79,7 +80,7 @@ class InstanceExtractor(Extractor):
     def __init__(self, dataset: Dataset):
         train_instances(dataset)
         place = dataset.location / FILE
-        content = place.read()
+        content = read_sealed(place)
         self.network = InstanceNetwork(ImageShape(*dataset.image_shape))
         try:
             self.network.load_state_dict(load(content))
@@ -130,7 +131,7 @@ def train_instances(dataset: Dataset, progress: Callable[[int, int], None] | Non
         schedule.step()
         if progress:
             progress((step + 1) * batch, steps * batch)
-    place.write(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
+    write_sealed(place, save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, UNSEALED))
 
 
 def instance_loss(projected: Tensor, count: int) -> Tensor:

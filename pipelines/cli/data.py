@@ -100,14 +100,16 @@ def show(
 
 @app.command()
 def verify(name: NameArgument, store: StoreOption = None, home: HomeOption = DEFAULT_HOME) -> None:
-    """Read every shard and compare its SHA-256 with the manifest's."""
+    """Read every file of a dataset and compare its SHA-256 with the one that was written."""
     from pipelines.console import Progress
 
     dataset = _open(name, store, home)
     with Progress("verify", "bytes") as progress:
-        dataset.verify(progress.update)
+        unknown = dataset.verify(progress.update)
     total = sum(shard.bytes for shard in dataset.manifest.shards)
     typer.echo(f"{dataset.location}: {len(dataset.manifest.shards)} shards, {total:,} bytes, all as they were prepared")
+    if unknown:
+        typer.echo(f"not checked, as they carry no digest: {', '.join(unknown)}; removed, they are made anew, with one")
 
 
 def describe_dataset(dataset: Dataset, whole: bool = False) -> None:

@@ -282,8 +282,13 @@ def test_held_out_images_are_compared_once(dataset: Dataset, monkeypatch: pytest
         # Nobody asks it again.
         patched.setattr("ganlib.evaluation.held_out.reference_findings", None)
         assert by_random(Noise(), dataset, 100) == first
-    kept.write_text(kept.read_text()[:-3])
-    assert by_random(Noise(), dataset, 100) == first
+    assert dataset.verify() == []
+    whole = kept.read_text()
+    for changed in (whole[:-3], whole.replace('"radius": 1.', '"radius": 9.')):
+        assert changed != whole
+        kept.write_text(changed)
+        assert by_random(Noise(), dataset, 100) == first
+    assert kept.read_text() == whole
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ganlib.data import Dataset
+from ganlib.errors import UserError
 from ganlib.evaluation.extractors import extractor_for
 from ganlib.evaluation.findings import reference_findings, sample_findings
 
@@ -49,6 +50,14 @@ def test_what_is_found_of_a_split_is_found_once_and_kept_with_the_dataset(datase
     kept.write_bytes(kept.read_bytes()[:-1])  # cut short: found again
     assert_found_again()
     assert kept.stat().st_mtime_ns != written
+    # One bit of a number, which still reads: it would be in every distance from then on.
+    content = bytearray(kept.read_bytes())
+    content[-5] ^= 1
+    kept.write_bytes(content)
+    with pytest.raises(UserError, match=f"{kept} has changed"):
+        dataset.verify()
+    assert_found_again()
+    assert dataset.verify() == []
     assert reference_findings(dataset, extractor, "test", 50).statistics.count == 50
     assert reference_findings(dataset, extractor, "test", 10**6).statistics.count == len(dataset.split("test"))
 

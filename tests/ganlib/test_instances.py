@@ -76,6 +76,13 @@ def test_it_is_trained_once_kept_with_the_dataset_and_the_same_every_time(digits
         labels.append(InstanceExtractor(dataset).label)
         assert labels[-1] == f"instances-{file_digest(dataset.path / 'instances.safetensors')[:8]}"
     assert labels[0] == labels[1]
+    assert dataset.verify() == []
+    weights = dataset.path / "instances.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match=f"{weights} has changed since it was written; remove it"):
+        InstanceExtractor(dataset)
     (tmp_path / "one" / "instances.safetensors").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"one/instances\.safetensors is not a network of this program; remove it"):
         InstanceExtractor(Dataset.open(tmp_path / "one"))

@@ -61,7 +61,13 @@ def test_a_dataset_is_prepared_listed_shown_and_verified(captioned: Path, tmp_pa
     # Four of the training images are on the sheet, the first and the last among them.
     shown = {int(red) for red, green, blue in reds if green == 0 and blue == 0 and red in train}
     assert {int(train[0]), int(train[-1])} <= shown
+    capsys.readouterr()
+    (folder / "reference").mkdir()
+    (folder / "reference" / "old.json").write_text("{}")
     assert gan("data", "verify", "squares", "--home", home) == 0
+    whole, unknown = capsys.readouterr().out.splitlines()
+    assert whole.startswith(f"{folder}: 2 shards, ")
+    assert unknown.startswith("not checked, as they carry no digest: reference/old.json; ")
     shard = folder / dataset.manifest.shards[0].file
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1

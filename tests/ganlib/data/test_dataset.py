@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from ganlib.data import ClassifierRecord, Columns, Dataset, Preparation, open_source, plan, prepare_dataset
+from ganlib.data.sealed import UNSEALED, write_sealed
 from ganlib.data.sources.base import Record
 from ganlib.errors import UserError
 from ganlib.files import file_digest
@@ -219,6 +221,22 @@ def test_verify_finds_a_changed_manifest_and_a_changed_classifier(own: Dataset) 
     (own.path / "classifier.safetensors").write_bytes(b"Weights")
     with pytest.raises(UserError, match=r"classifier\.safetensors has changed"):
         Dataset.open(own.path).verify()
+
+
+def test_verify_finds_a_change_in_what_is_kept_beside(own: Dataset) -> None:
+    """And names what it cannot check; what another is just writing is nobody's."""
+    (own.path / "old.safetensors").write_bytes(b"of an older program")
+    (own.path / ".new.json.0123456789ab.tmp").write_bytes(b"not yet")
+    for file in ("instances.safetensors", "reference/random-1-train.json"):
+        place = own.location / file
+        write_sealed(place, json.dumps(UNSEALED | {"value": 1.5}).encode())
+        assert Dataset.open(own.path).verify() == ["old.safetensors"]
+        written = place.read()
+        place.write(written.replace(b"1.5", b"1.4"))
+        with pytest.raises(UserError, match=f"{place} has changed; remove it, and it is made anew"):
+            Dataset.open(own.path).verify()
+        place.write(written)
+    own.verify()
 
 
 def test_a_shard_cut_short_or_missing_is_found_on_opening_and_made_again(own: Dataset) -> None:
