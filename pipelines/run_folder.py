@@ -14,17 +14,16 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
-from ganlib.recipe import Recipe
+from ganlib.recipe import EvaluateConfig, Recipe
 
 _log = logging.getLogger(__name__)
 
@@ -129,10 +128,13 @@ class RunFolder:
         finally:
             os.close(file)
 
+    def first_recipe(self) -> Recipe:
+        """The recipe that it began with. Raises UserError."""
+        return Recipe.load(self.path / "recipe.yaml")
+
     def recipe(self) -> Recipe:
         """The recipe that it began with, at the length that it has now. Raises UserError."""
-        recipe = Recipe.load(self.path / "recipe.yaml")
-        length = self.path / "length.json"
+        recipe, length = self.first_recipe(), self.path / "length.json"
         return recipe.with_overrides(f"train.images={length.read_text()}") if length.is_file() else recipe
 
     def lengthen(self, images: int) -> None:
@@ -161,16 +163,30 @@ class RunFolder:
             raise UserError(f"{self.path} is not the folder of a run (it has no whole run.json)") from error
 
     def evaluation_file(self, checkpoint: str) -> Path:
-        """Where the metrics of one checkpoint are kept, as JSON."""
+        """Where the metrics of one checkpoint are kept, as JSON, with what they were taken of."""
         return self.path / "evaluations" / f"{checkpoint}.json"
 
-    def evaluation(self, checkpoint: str) -> dict[str, float] | None:
-        """The metrics of one checkpoint, or None where it has not been judged."""
+    def due_mark(self, checkpoint: str) -> Path:
+        """Stands for as long as the checkpoint is still to be judged."""
+        return self.evaluation_file(checkpoint).with_suffix(".due")
+
+    def evaluation(self, checkpoint: str, config: EvaluateConfig | None = None) -> dict[str, float] | None:
+        """The metrics of one checkpoint, or None where it has not been judged, or not on the samples of `config`."""
         try:
-            found: dict[str, Any] = json.loads(self.evaluation_file(checkpoint).read_text())
-        except (OSError, ValueError):
+            found = json.loads(self.evaluation_file(checkpoint).read_text())
+            metrics = {name: float(value) for name, value in found["metrics"].items()}
+        except (OSError, ValueError, KeyError):
             return None
-        return {name: float(value) for name, value in found.items()}
+        return metrics if config is None or found["of"] == _samples_of(config) else None
+
+    def keep_evaluation(self, checkpoint: str, config: EvaluateConfig, metrics: Mapping[str, float]) -> None:
+        """Keeps the metrics that the samples of `config` had."""
+        file = self.evaluation_file(checkpoint)
+        write_atomically(file, json.dumps({"of": _samples_of(config), "metrics": metrics}, indent=2))
+
+
+def _samples_of(config: EvaluateConfig) -> dict[str, int]:
+    return {"samples": config.samples, "seed": config.seed}
 
 
 def new_run_name(recipe: str) -> str:

@@ -19,7 +19,7 @@ from ganlib.files import canonical_digest, file_digest, write_atomically
 from ganlib.inputs import told_of
 from ganlib.recipe import Recipe
 from pipelines.console import Progress
-from pipelines.evaluate import evaluate_checkpoint
+from pipelines.evaluate import evaluate_checkpoint, extractor_name
 from pipelines.journal import Status
 from pipelines.prepare import DatasetRequest
 from pipelines.publish import Published, publish
@@ -114,8 +114,8 @@ class Chain:
 
         def work() -> Record:
             with Progress("evaluate") as progress:
-                extractor = self.recipe.evaluate.extractor
-                return {"metrics": evaluate_checkpoint(run, checkpoint.name, dataset, progress.update, extractor)}
+                config = self.recipe.evaluate
+                return {"metrics": evaluate_checkpoint(run, checkpoint.name, dataset, progress.update, config)}
 
         metrics: dict[str, float] = self._stage("evaluate", self._judged(run, dataset), work)["metrics"]
         return metrics
@@ -126,7 +126,8 @@ class Chain:
             self.say("publish: left out, the served model makes images and no points")
             return None
         # By the extractor that the recipe names, where others have judged the run as well.
-        chosen = [name for name in metrics if judged_by([name], self.recipe.evaluate.extractor)]
+        judge = extractor_name(self.recipe.method, dataset, self.recipe.evaluate.extractor) or ""
+        chosen = [name for name in metrics if judged_by([name], judge)]
         metric = next(name for prefix in RANKING for name in [*chosen, *metrics] if name.startswith(prefix))
 
         def work() -> Record:

@@ -100,23 +100,24 @@ def train(
         raise UserError("--add-epochs lengthens a run that is there; name it with --run, or say --resume")
     opened = open_home(home)
     uri = open_tracking(opened, tracking)
-    if run is not None:
-        folder = find_run(opened, run)
-    elif like is not None:
+    if like is not None:
         changes = [*([] if recipe is None else [recipe]), *(overrides or [])]
-        folder, recipe = health.begun_like(opened, find_run(opened, like), changes, apply_advice), None
+        folder = health.begun_like(opened, find_run(opened, like), changes, apply_advice)
     else:
-        assert recipe is not None
-        found = find_recipe(recipe, overrides_of(overrides, kind))
-        if resume:
-            newest_run(opened, found.name)  # before minutes go into a dataset that nothing was trained on
-        dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
-        if resume:
-            folder = newest_run(opened, found.name, dataset.digest)
+        found = None if recipe is None else find_recipe(recipe, overrides_of(overrides, kind))
+        if run is not None:
+            folder = find_run(opened, run)
         else:
-            folder = create_run(found, dataset, opened, new_run_name(found.name))
-    if recipe is not None and overrides and find_recipe(recipe, overrides) != folder.recipe():
-        raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
+            assert found is not None
+            if resume:
+                newest_run(opened, found.name)  # before minutes go into a dataset that nothing was trained on
+            dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
+            if resume:
+                folder = newest_run(opened, found.name, dataset.digest)
+            else:
+                folder = create_run(found, dataset, opened, new_run_name(found.name))
+        if found is not None and overrides and found != folder.first_recipe():
+            raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
     if add_epochs:
         epoch = epoch_images(Dataset.open(folder.facts().dataset_path), folder.recipe().method.pairing)
         folder.lengthen(folder.recipe().train.length(epoch) + round(add_epochs * epoch))

@@ -13,6 +13,7 @@ from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption, open
 
 if TYPE_CHECKING:
     from ganlib.data import Dataset
+    from ganlib.recipe import EvaluateConfig, Recipe
     from pipelines.run_folder import Home, RunFolder
 
 
@@ -24,6 +25,10 @@ class Asked:
     extractor: str | None
     workers: int
     size: int | None
+
+    def of(self, recipe: Recipe) -> EvaluateConfig:
+        """How the samples of that recipe are judged: as it says, but for the extractor that was named. Raises UserError."""
+        return recipe.with_overrides(*([f"evaluate.extractor={self.extractor}"] if self.extractor else [])).evaluate
 
 
 def evaluate(
@@ -86,9 +91,9 @@ def _run(run: RunFolder, checkpoint: str | None, asked: Asked, home: Home, track
     if asked.against is not None:
         return _checkpoint(run.path / checkpoint, asked, home)
     uri = open_tracking(home, tracking)
-    dataset = Dataset.open(run.facts().dataset_path)
+    dataset, config = Dataset.open(run.facts().dataset_path), asked.of(run.recipe())
     with Progress("evaluate") as progress:
-        metrics = evaluate_checkpoint(run, checkpoint, dataset, progress.update, asked.extractor, asked.workers)
+        metrics = evaluate_checkpoint(run, checkpoint, dataset, progress.update, config, asked.workers)
     ship(sender_of(run, uri), run)
     return metrics
 
@@ -112,9 +117,8 @@ def _checkpoint(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
     if dataset.image_shape != tuple(recipe.image):
         theirs, ours = ("x".join(map(str, shape)) for shape in (dataset.image_shape, recipe.image))
         raise UserError(f"the images of {dataset.name} are {theirs}, and the generator of {recipe.name} makes {ours}")
-    extractor = asked.extractor or recipe.evaluate.extractor
     with Progress("evaluate") as progress:
-        return judge_with(folder, dataset, extractor, asked.workers, progress.update)
+        return judge_with(folder, dataset, asked.of(recipe), asked.workers, progress.update)
 
 
 def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
 from ganlib.evaluation.names import metric_value
-from ganlib.recipe import Recipe
+from ganlib.recipe import EvaluateConfig, Recipe
 from ganlib.training.checkpoint import Progress, Snapshot
 from pipelines.cluster import connect
 from pipelines.evaluate import judge_with
@@ -38,7 +38,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def checkpoint(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained generator: what it makes is judged as anything is."""
-    small = ["method.generator.width=8", "method.discriminator.width=8", "evaluate.samples=300"]
+    small = ["method.generator.width=8", "method.discriminator.width=8"]
     recipe: Recipe = find_recipe("digits", small)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -50,8 +50,9 @@ def checkpoint(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_one_two_and_seven_processes_give_the_same_numbers(dataset: Dataset, checkpoint: Path) -> None:
-    found = [judge_with(checkpoint, dataset, "random", workers) for workers in (1, 2, 7)]
-    alone = judge_with(checkpoint, dataset, "random")
+    config = EvaluateConfig(samples=300, extractor="random")
+    found = [judge_with(checkpoint, dataset, config, workers) for workers in (1, 2, 7)]
+    alone = judge_with(checkpoint, dataset, config)
     fid = metric_value(found[0], "fid/random")
     for metrics in found[1:]:
         assert metrics.keys() == found[0].keys()

@@ -218,6 +218,10 @@ def test_a_finished_run_is_lengthened(home, tmp_path, sqlite_tracking_uri, capsy
     images = -(-(640 + round(0.5 * epoch)) // run.recipe().train.batch) * run.recipe().train.batch
     assert run.last_checkpoint().name == f"checkpoint-{images:012d}"
     assert (run.pictures / "samples-000000000640.png").is_file()
+    # The same words again, and again after a kill: the length is no override.
+    assert gan("train", "digits", *SMALL, "--resume", "--add-epochs", 0.1, *words) == 0
+    assert run.last_checkpoint().name > f"checkpoint-{images:012d}"
+    assert len(list((longer / "runs").iterdir())) == 1
 
 
 @pytest.mark.slow
@@ -263,7 +267,7 @@ def test_a_folder_of_pictures_trains(tmp_path, sqlite_tracking_uri):
     rng = np.random.default_rng(0)
     for i in range(80):
         Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    words = ["train", "avatars", "data.size=16", "train.batch=16", *SMALL, "--source", tmp_path]
+    words = ["train", "avatars", "data.size=16", "train.batch=16", *SMALL, "--source", tmp_path, "--kind", "folder"]
     assert gan(*words, "--home", tmp_path / "home", "--tracking", sqlite_tracking_uri) == 0
     metrics = the_run(tmp_path / "home").evaluation("checkpoint-000000000640")
     assert metrics is not None
@@ -294,4 +298,21 @@ def test_another_extractor_judges_a_run_beside_the_first(home, tmp_path, capsys,
     assert run.evaluation(run.last_checkpoint().name) == after
     others = json.loads((tmp_path / "other.json").read_text())["metrics"][random]
     assert others != pytest.approx(after[random], rel=0.1)
-    assert "there is no extractor 'best'" in refused(capsys, *words, "--extractor", "best")
+    assert "evaluate.extractor is 'best'" in refused(capsys, *words, "--extractor", "best")
+
+
+def test_a_foreign_extractors_word_is_not_the_runs_own(home, tmp_path, sqlite_tracking_uri):
+    """A checkpoint that another extractor judged first is judged by the run's own all the same."""
+    copied = tmp_path / "home"
+    shutil.copytree(home, copied)
+    run = the_run(copied)
+    name = run.last_checkpoint().name
+    before = run.evaluation(name)
+    run.evaluation_file(name).unlink()
+    words = ["evaluate", run.name, "--home", copied, "--tracking", sqlite_tracking_uri]
+    assert gan(*words, "--extractor", "random") == 0
+    assert not meant("fid/classifier", run.evaluation(name))
+    assert gan(*words) == 0
+    after = run.evaluation(name)
+    assert meant("fid/random", after)
+    assert {key: after[key] for key in before} == pytest.approx(before, rel=1e-9)
