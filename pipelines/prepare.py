@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 from ganlib.data import Dataset, Source, open_source, prepare_dataset
 from ganlib.data.storage import Location
@@ -45,8 +44,8 @@ class DatasetRequest:
         """The dataset where `source` names one that is prepared: its folder or URL, or the name of one in the store."""
         if self.source is None:
             return None
-        if Path(self.source).expanduser().exists() or "://" in self.source:
-            place = Location.of(self.source)
+        place = Location.of(self.source)
+        if "://" in self.source or place.kind() is not None:
             return Dataset.open(place) if (place / "manifest.json").kind() == "file" else None
         found = [place for place in datasets_in(self.into) if place.name.rpartition("-")[0] == self.source]
         if len(found) > 1:

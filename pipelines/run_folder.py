@@ -80,7 +80,6 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, facts: RunFacts, recipe_yaml: str) -> RunFolder:
         """Makes the folder, `run.json` last."""
-        path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.yaml", recipe_yaml)
         write_atomically(path / "run.json", facts.model_dump_json(indent=2))
         return cls(path)

@@ -181,7 +181,7 @@ def mlflow_digest(digest: str) -> str:
 def host_facts() -> dict[str, str]:
     """What the numbers of a run depend on beside its recipe: code, versions and hardware, as MLflow tags."""
     facts = {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "host.name": socket.gethostname(),
         "host.platform": platform.platform(),
         "host.cpu": _cpu_model(),
@@ -269,6 +269,14 @@ def _environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _user() -> str:
+    """Who runs this; by number where, as in a container, that has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _cpu_model() -> str:

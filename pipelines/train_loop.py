@@ -18,7 +18,7 @@ from ray.train.collective import broadcast_from_rank_zero
 
 from ganlib.data import Dataset
 from ganlib.errors import UserError
-from ganlib.files import write_atomically
+from ganlib.files import remove_unfinished, write_atomically
 from ganlib.pictures import png
 from ganlib.recipe import Recipe
 from ganlib.sheets import sheet
@@ -110,6 +110,7 @@ class Keeper:
         """Opens the journal, once no other process writes it, and finds where to begin."""
         try:
             self.journal = self._stack.enter_context(Journal(self.run.path, "train"))
+            remove_unfinished(self.run.path / "checkpoint-*")
             found = newest_checkpoint(self.run.path, lambda amiss: self.journal.tags({PASSED_OVER_TAG: amiss}))
         except UserError as error:
             return Start(failure=str(error))
@@ -185,6 +186,5 @@ def draw_samples(trainer: Trainer, run: RunFolder, journal: Journal) -> None:
     """A picture stamped with the images seen, laid out by what the generator is told (`ganlib.sheets`)."""
     images = trainer.progress.images
     path = run.pictures / f"samples-{images:012d}.png"
-    path.parent.mkdir(exist_ok=True)
     write_atomically(path, png(sheet(trainer.recipe, trainer.dataset, trainer.sample)))
     journal.picture(images, "samples", path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ganlib.data import Dataset
-from ganlib.data.storage import Location
+from ganlib.errors import UserError
 from ganlib.evaluation.names import judged_by
 from ganlib.files import canonical_digest, file_digest, write_atomically
 from ganlib.inputs import told_of
@@ -22,7 +22,7 @@ from pipelines.console import Progress
 from pipelines.evaluate import evaluate_checkpoint, extractor_name
 from pipelines.journal import Status
 from pipelines.prepare import DatasetRequest
-from pipelines.publish import Published, publish
+from pipelines.publish import Published, is_registered, publish
 from pipelines.run_folder import RunFolder
 from pipelines.tracking import close_run, mlflow_client, open_run, set_tags
 from pipelines.train import create_run, train
@@ -88,7 +88,11 @@ class Chain:
             return {"path": str(dataset.location), "metrics": {**counts, **accuracy}}
 
         def stands(old: Record) -> bool:
-            return (Location.of(old["path"]) / "manifest.json").kind() == "file"
+            try:
+                Dataset.open(old["path"])
+            except UserError:
+                return False
+            return True
 
         inputs = {"data": self.request.fingerprint()}
         return Dataset.open(self._stage("prepare", inputs, work, stands)["path"])
@@ -145,7 +149,11 @@ class Chain:
             return asdict(done)
 
         inputs = {**self._judged(run, dataset), "metrics": metrics, "tracking": self.tracking_uri}
-        made = self._stage("publish", inputs, work)
+
+        def stands(old: Record) -> bool:
+            return is_registered(Published(**old), self.tracking_uri)
+
+        made = self._stage("publish", inputs, work, stands)
         return Published(**made)
 
     def _judged(self, run: RunFolder, dataset: Dataset) -> Record:

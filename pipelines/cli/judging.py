@@ -27,7 +27,7 @@ class Asked:
     size: int | None
 
     def of(self, recipe: Recipe) -> EvaluateConfig:
-        """How the samples of that recipe are judged: as it says, but for the extractor that was named. Raises UserError."""
+        """How samples are judged: as the recipe says, but for the extractor that was named. Raises UserError."""
         return recipe.with_overrides(*([f"evaluate.extractor={self.extractor}"] if self.extractor else [])).evaluate
 
 
