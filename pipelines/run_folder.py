@@ -141,6 +141,18 @@ class RunFolder:
         write_atomically(self.path / "length.json", json.dumps(images))
         (self.path / "finished.json").unlink(missing_ok=True)
 
+    def note_seen(self, images: int) -> None:
+        """Says, to whoever watches, how many images a training has seen between two lines of its journal."""
+        with suppress(OSError):  # nothing depends on it
+            (self.path / "seen").write_text(str(images))
+
+    def seen(self) -> int:
+        """What was said last; 0 where nothing was."""
+        try:
+            return int((self.path / "seen").read_text())
+        except (OSError, ValueError):
+            return 0
+
     @property
     def finished(self) -> bool:
         """Whether training has come to its end."""

@@ -244,14 +244,16 @@ def followed(run: RunFolder, total: int) -> Iterator[None]:
     def follow() -> None:
         path = journal_folder(run.path) / "train.jsonl"
         offset = path.stat().st_size if path.is_file() else 0
+        before, note = run.seen(), ""
         with Progress(f"train {run.name}") as progress:
             while not stop.wait(0.5):
+                if (seen := run.seen()) != before:  # else its workers are still starting
+                    progress.update(seen, total, note)
                 for entry in read_entries(path, offset):
                     offset = entry.end
                     if entry.record["kind"] == "metrics" and "d_real" in entry.record["values"]:
                         said = entry.record["values"]
                         note = f"D(x) {float(said['d_real']):.2f}  D(G(z)) {float(said['d_fake']):.2f}"
-                        progress.update(entry.record["images_seen"], total, note)
                     elif entry.record["kind"] == "tags" and PASSED_OVER_TAG in entry.record["values"]:
                         _log.warning(entry.record["values"][PASSED_OVER_TAG])
 

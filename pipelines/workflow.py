@@ -135,17 +135,18 @@ class Chain:
         metric = next(name for prefix in RANKING for name in [*chosen, *metrics] if name.startswith(prefix))
 
         def work() -> Record:
-            done = publish(
-                run.last_checkpoint(),
-                dataset.name,
-                dataset.digest,
-                metrics,
-                metric,
-                self.tracking_uri,
-                run_id,
-                dataset.columns.domain_names or (),
-                told_of(dataset, self.recipe.method.fitted(dataset), 1),
-            )
+            with Progress("publish"):
+                done = publish(
+                    run.last_checkpoint(),
+                    dataset.name,
+                    dataset.digest,
+                    metrics,
+                    metric,
+                    self.tracking_uri,
+                    run_id,
+                    dataset.columns.domain_names or (),
+                    told_of(dataset, self.recipe.method.fitted(dataset), 1),
+                )
             return asdict(done)
 
         inputs = {**self._judged(run, dataset), "metrics": metrics, "tracking": self.tracking_uri}

@@ -55,6 +55,7 @@ def open_home(path: Path) -> Home:
 
 def open_tracking(home: Home, given: str | None) -> str:
     """The address of an MLflow that answers. Raises UserError."""
+    from pipelines.console import Progress
     from pipelines.credentials import without_password
     from pipelines.tracking import check_tracking, default_tracking_uri
 
@@ -62,5 +63,6 @@ def open_tracking(home: Home, given: str | None) -> str:
     uri = without_password(given or default_tracking_uri(home.path), os.environ)
     # Parts of MLflow ask the environment, whatever address its caller names.
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    check_tracking(uri)
+    with Progress("MLflow"):
+        check_tracking(uri)
     return uri

@@ -1,9 +1,11 @@
 """The command `gan`, as a person types it: what it does, and what it says to mistakes."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from ganlib.data import Dataset
 from ganlib.evaluation.names import meant
+from ganlib.files import file_digest
 from pipelines.cli import main
 from pipelines.run_folder import RunFolder
 from pipelines.shipped import shipped_recipes
@@ -151,6 +154,79 @@ def test_a_mistake_is_one_line_and_status_2(words, parts, tmp_path, capsys, monk
     for part in parts:
         assert part in said
     assert not list((tmp_path / "home" / "runs").iterdir())  # nothing half-begun stays
+
+
+def idx(shape: tuple[int, ...], body: int) -> bytes:
+    """An IDX file of bytes whose header claims `shape`."""
+    return bytes([0, 0, 8, len(shape)]) + b"".join(side.to_bytes(4, "big") for side in shape) + bytes(body)
+
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        ({IMAGES: b"\0\0\x0d\x03" + idx((20, 28, 28), 20 * 784)[4:]}, [IMAGES]),  # of floats, it says
+        ({IMAGES: idx((20, 28, 28), 19 * 784)}, [IMAGES]),
+        ({IMAGES: idx((20, 28, 28), 20 * 784), LABELS: idx((19,), 19)}, [LABELS, "19", "20"]),
+        ({IMAGES: b""}, [IMAGES]),
+        ({"notes.txt": b"no image"}, ["no image"]),
+        ({"a.png": b"not a picture", "b.png": b"nor this"}, ["2"]),
+    ],
+)
+def test_a_bad_source_is_one_line_and_leaves_nothing(files, parts, tmp_path, capsys, monkeypatch, sqlite_tracking_uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_tracking_uri)
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    for command in ("prepare", "train", "run"):
+        said = refused(capsys, command, "mnist", "--source", source, "--home", tmp_path / "home")
+        for part in parts:
+            assert part in said
+    assert not list((tmp_path / "home" / "runs").iterdir())
+    assert not list((tmp_path / "home" / "datasets").iterdir())
+
+
+def test_a_source_that_may_not_be_read_is_one_line(tmp_path, capsys):
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is below a folder that nobody else may enter
+        locked = Path(folder, "locked")
+        (locked / "below").mkdir(parents=True)
+        locked.chmod(0)
+        Path(folder).chmod(0o777)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            said = [
+                refused(capsys, "prepare", "mnist", "--source", source, "--home", Path(folder, "home"))
+                for source in (locked, locked / "below", "x" * 300, "~nobody-of-this-name/x")
+            ]
+        finally:
+            if root:
+                os.seteuid(0)
+            locked.chmod(0o700)
+    assert all("Permission denied" in line for line in said[:2])
+    assert "too long" in said[2]
+    assert "~nobody-of-this-name" in said[3]
+
+
+def test_a_checkpoint_of_another_shape_is_refused(home, tmp_path, capsys):
+    copy = tmp_path / "checkpoint"
+    shutil.copytree(the_run(home).last_checkpoint(), copy)
+    recipe = (copy / "recipe.yaml").read_text()
+    assert "width: 8" in recipe
+    (copy / "recipe.yaml").write_text(recipe.replace("width: 8", "width: 9"))
+    assert "recipe.yaml is not what was written" in refused(
+        capsys, "sample", copy, "-o", tmp_path / "x.png", "--home", home
+    )
+    # Well told, and yet another shape: the table of contents says what now stands there.
+    contents = json.loads((copy / "progress.json").read_text())
+    contents["files"]["recipe.yaml"] = [(copy / "recipe.yaml").stat().st_size, file_digest(copy / "recipe.yaml")]
+    (copy / "progress.json").write_text(json.dumps(contents))
+    assert "generator" in refused(capsys, "sample", copy, "-o", tmp_path / "x.png", "--home", home)
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_a_home_that_cannot_be_written_is_named(tmp_path, capsys):
