@@ -29,8 +29,9 @@ ANY_IMAGES = {"size": 64, "channels": 3}
 class DatasetRequest:
     """A dataset that a command needs: prepared already (`source` is its folder, URL or name), or to be prepared.
 
-    name: what it is called; None takes the source's name. workers: processes that prepare, on Ray; 0: this process
-    alone; None: as its size asks for, and as many as there are cores.
+    name: what it is called; None takes it under any name that it was prepared by, else calls it after the source, so
+    that recipes that want the same images of a source share one dataset. workers: processes that prepare, on Ray; 0:
+    this process alone; None: as its size asks for, and as many as there are cores.
     """
 
     data: DataConfig
@@ -80,9 +81,7 @@ class DatasetRequest:
             on_ray = size >= FOR_RAY or cluster_is_named() if self.workers is None else self.workers > 0
             mapper = RayMapper(self.workers) if on_ray else None
             with Progress("prepare") as progress:
-                dataset = prepare_dataset(
-                    source, preparation, self.into, self.name or source.name, progress.update, mapper
-                )
+                dataset = prepare_dataset(source, preparation, self.into, self.name, progress.update, mapper)
         with Progress("classifier") as progress:
             dataset = train_classifier(dataset, progress.update)
         columns = dataset.columns
@@ -93,13 +92,13 @@ class DatasetRequest:
         return dataset
 
 
-def data_of(name: str, overrides: Iterable[str]) -> tuple[DataConfig, str | None]:
-    """What `gan prepare NAME` is to make: a recipe's data; where NAME names the dataset, the overrides alone.
-
-    Returns the name that the dataset is to have in the second case. Raises UserError.
+def data_of(name: str, overrides: Iterable[str]) -> tuple[DataConfig, str]:
+    """What `gan prepare NAME` is to make, and what it is called: a recipe's data, by the recipe's name; where there is
+    no such recipe, what the overrides say, by NAME. Raises UserError.
     """
     if is_recipe(name):
-        return find_recipe(name, overrides).data, None
+        recipe = find_recipe(name, overrides)
+        return recipe.data, recipe.name
     return Recipe.parse_data({"data": ANY_IMAGES}, overrides), name
 
 

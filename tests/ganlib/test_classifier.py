@@ -10,7 +10,9 @@ from PIL import Image
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
 from ganlib.data.batches import normalise
+from ganlib.data.split import Split
 from ganlib.errors import UserError
+from ganlib.evaluation import classifier
 from ganlib.evaluation.classifier import Classifier, load_classifier, train_classifier
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import ClassifierExtractor, InstanceExtractor, RandomExtractor, extractor_for
@@ -121,6 +123,29 @@ def test_a_dataset_without_test_images_has_an_accuracy_too(few: Dataset) -> None
     assert record is not None
     assert 0 <= record.accuracy <= 1
     assert Dataset.open(few.path).manifest.classifier == record
+
+
+def test_it_is_graded_a_block_at_a_time(digits16: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A split may be larger than memory; and the blocks, the last of them smaller, add up to all of it."""
+    shutil.copytree(digits16.path, tmp_path / "digits")
+    dataset, taken, take = Dataset.open(tmp_path / "digits"), [], Split.take
+
+    def counted(self: Split, indices: np.ndarray) -> np.ndarray:
+        taken.append(len(indices))
+        return take(self, indices)
+
+    monkeypatch.setattr(classifier, "IMAGES", 10 * classifier.BATCH)
+    monkeypatch.setattr(classifier, "GRADED", 60)
+    monkeypatch.setattr(Split, "take", counted)
+    record = train_classifier(dataset).manifest.classifier
+    test = dataset.split("test")
+    assert len(test) == 194
+    assert taken[-4:] == [60, 60, 60, 14]
+    assert max(taken) <= classifier.BATCH
+    _, logits = load_classifier(Dataset.open(dataset.path))(normalise(torch.from_numpy(test.images.copy())))
+    assert record is not None
+    assert record.accuracy == (logits.argmax(1).numpy() == test.labels).mean()
+    assert 0.2 < record.accuracy < 1
 
 
 def test_a_damaged_or_absent_classifier_is_said(few: Dataset) -> None:

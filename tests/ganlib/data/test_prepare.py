@@ -85,10 +85,14 @@ def test_a_fingerprint_that_is_known_opens_without_reading(tmp_path: Path) -> No
 @pytest.mark.parametrize("memory", ["", "[]", "nonsense", '{"dataset": "../x-000000000000"}', "[" * 100_000])
 def test_a_broken_memory_of_what_was_prepared_costs_only_time(tmp_path: Path, memory: str) -> None:
     dataset = prepare_dataset(noises(20), SMALL, tmp_path, "x")
-    (kept,) = (tmp_path / ".prepared").iterdir()
-    kept.write_text(memory)
-    assert prepare_dataset(noises(20), SMALL, tmp_path, "x").path == dataset.path
-    assert dataset.path.name in kept.read_text()
+    kept = list((tmp_path / ".prepared").iterdir())
+    assert len(kept) == 2  # by the name, and by whichever name
+    for name, mended in (("x", 2), (None, 1)):
+        for path in kept:
+            path.write_text(memory)
+        # The source is a list, and is called so.
+        assert prepare_dataset(noises(20), SMALL, tmp_path, name).path.name == f"{name or 'list'}-{dataset.digest[:12]}"
+        assert sum(dataset.digest[:12] in path.read_text() for path in kept) == mended
 
 
 def test_the_same_content_from_elsewhere_is_the_same_dataset(save_picture: SavePicture, tmp_path: Path) -> None:
@@ -101,7 +105,7 @@ def test_the_same_content_from_elsewhere_is_the_same_dataset(save_picture: SaveP
     again = prepare_dataset(open_source(tmp_path / "pictures"), SMALL, tmp_path / "out", "x")
     assert again.path == dataset.path
     assert {path: path.stat().st_mtime_ns for path in dataset.path.iterdir()} == before
-    assert len(list((tmp_path / "out" / ".prepared").iterdir())) == 2
+    assert len(list((tmp_path / "out" / ".prepared").iterdir())) == 2 * 2  # of two sources, by name and without
 
 
 def test_every_field_of_the_preparation_makes_another_dataset(tmp_path: Path) -> None:
