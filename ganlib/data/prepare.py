@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ganlib.cores import cores
 from ganlib.data.dataset import Dataset
 from ganlib.data.duplicates import Duplicates, find_duplicates
 from ganlib.data.geometry import RESIZING
@@ -112,9 +112,9 @@ def _fingerprint(source: Source, preparation: Preparation, layout: Layout, name:
 
 
 def _in_threads(writer: ShardWriter, tasks: Sequence[ShardTask]) -> Iterator[ShardOutcome]:
-    cores = len(os.sched_getaffinity(0))
-    at_once = min(cores, len(tasks), _MOST_SHARDS)
-    writer = replace(writer, threads=-(-cores // at_once))
+    there = cores()
+    at_once = min(there, len(tasks), _MOST_SHARDS)
+    writer = replace(writer, threads=-(-there // at_once))
     with (
         # An image near Pillow's limit is read; one past it is a bad record, which is said in its place.
         warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
