@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from ganlib.cores import cores
 from ganlib.errors import UserError
 
 QUIET = {
@@ -40,7 +41,7 @@ def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
         return
-    cpus = max(len(os.sched_getaffinity(0)), workers) + spare
+    cpus = max(cores(), workers) + spare
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy laptop takes longer than Ray's 60 s
     try:
         ray.init(

@@ -32,6 +32,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ganlib.cores import cores
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
 from pipelines import processes
@@ -291,7 +292,7 @@ def _cpus(state: State, number: int) -> int:
     """As asked for, or the machine's shared out; the first has one more for the evaluation beside a training."""
     if state.cpus is not None:
         return state.cpus
-    return max(1, len(os.sched_getaffinity(0)) // state.nodes) + (number == 0)
+    return max(1, cores() // state.nodes) + (number == 0)
 
 
 def cpus(state: State) -> int:

@@ -1,7 +1,8 @@
 """Where things lie: the home folder, and in it one folder a run, which is the whole record of that run.
 
 HOME/datasets/<name>-<digest>/       prepared datasets
-HOME/runs/<run>/                     recipe.yaml, run.json, checkpoint-*/, evaluations/, pictures/, journal/, lock
+HOME/runs/<run>/                     recipe.yaml, run.json, checkpoint-*/, evaluations/, pictures/, journal/, lock;
+                                     threads.json: of each worker, wherever the run goes on
 HOME/mlflow/                         the local MLflow: SQLite database and artifacts
 """
 
@@ -24,6 +25,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
 from ganlib.recipe import EvaluateConfig, Recipe
+
+MOST_THREADS = 1024
+"""A run's folder may be a stranger's."""
 
 _log = logging.getLogger(__name__)
 
@@ -146,12 +150,29 @@ class RunFolder:
         with suppress(OSError):  # nothing depends on it
             (self.path / "seen").write_text(str(images))
 
-    def seen(self) -> int:
-        """What was said last; 0 where nothing was."""
+    def seen(self) -> int | None:
+        """What was said last; None where nothing was, or while it is being written."""
         try:
             return int((self.path / "seen").read_text())
         except (OSError, ValueError):
-            return 0
+            return None
+
+    def threads(self, now: int) -> int:
+        """The threads of each of its workers: `now` where it begins, and from then on what it began with.
+
+        They decide in what order sums are added up: a run that goes on where there are other cores would end with other
+        weights. Raises UserError.
+        """
+        path = self.path / "threads.json"
+        if not path.is_file():
+            write_atomically(path, json.dumps(now))
+        try:
+            threads = int(path.read_text())
+        except (OSError, ValueError):
+            threads = 0
+        if not 0 < threads <= MOST_THREADS:
+            raise UserError(f"{path} holds no number of threads; remove it, and the run goes on with {now}")
+        return threads
 
     @property
     def finished(self) -> bool:

@@ -7,6 +7,7 @@ import getpass
 import logging
 import os
 import platform
+import re
 import socket
 import sqlite3
 import subprocess
@@ -251,8 +252,9 @@ def check_address(uri: str) -> None:
     except ValueError:
         well_formed = False
     if not well_formed:
+        shown = re.sub(r"//.*@", "//", uri)  # a password may stand in what is no address of MLflow
         raise UserError(
-            f"not an address of MLflow: {uri!r}; write http://HOST:PORT of an MLflow server, or"
+            f"not an address of MLflow: {shown!r}; write http://HOST:PORT of an MLflow server, or"
             " sqlite:////PATH/mlflow.db (for another database, start `mlflow server --backend-store-uri` on it)"
         )
 

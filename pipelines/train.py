@@ -249,8 +249,8 @@ def followed(run: RunFolder, total: int) -> Iterator[None]:
         before, note = run.seen(), ""
         with Progress(f"train {run.name}") as progress:
             while not stop.wait(0.5):
-                if (seen := run.seen()) != before:  # else its workers are still starting
-                    progress.update(seen, total, note)
+                if (seen := run.seen()) not in (None, before):  # else its workers are still starting
+                    progress.update(seen or 0, total, note)
                 for entry in read_entries(path, offset):
                     offset = entry.end
                     if entry.record["kind"] == "metrics" and "d_real" in entry.record["values"]:

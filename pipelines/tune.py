@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ganlib.cores import cores
 from ganlib.data import Dataset
 from ganlib.data.unpaired import epoch_images
 from ganlib.errors import UserError
@@ -240,7 +241,7 @@ def places_here(cpus: float) -> int | None:
     """How many trials this machine runs at once where no cluster is named; None where one is."""
     if os.environ.get("RAY_ADDRESS"):
         return None
-    return max(int(len(os.sched_getaffinity(0)) / max(cpus, 1)), 1)
+    return max(int(cores() / max(cpus, 1)), 1)
 
 
 def _higher_is_better(metric: str) -> bool:

@@ -23,6 +23,7 @@ from pipelines.cli.options import (
     open_home,
     open_tracking,
     overrides_of,
+    tracking_address,
 )
 
 if TYPE_CHECKING:
@@ -165,10 +166,10 @@ def ui(
 ) -> None:
     """Open MLflow's UI on this machine's loopback address."""
     from pipelines.local_cluster import running
-    from pipelines.tracking import check_tracking, default_tracking_uri
+    from pipelines.tracking import check_tracking
 
     opened = open_home(home)
-    uri = tracking or default_tracking_uri(opened.path)
+    uri = tracking_address(opened.path, tracking)
     cluster = None if tracking else running(opened.path)
     if cluster is not None or uri.startswith("http"):
         address = cluster.mlflow if cluster is not None else uri
@@ -196,9 +197,8 @@ def runs(
 ) -> None:
     """Compare runs in a table, by any metric or parameter."""
     from pipelines.runs import runs_table
-    from pipelines.tracking import default_tracking_uri
 
-    uri = tracking or default_tracking_uri(home)
+    uri = tracking_address(home, tracking)
     table = runs_table(uri, experiment, sort, [c for c in (columns or "").split(",") if c], limit)
     if sys.stdout.isatty():
         from rich.console import Console
