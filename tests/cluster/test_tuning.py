@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from ganlib.errors import UserError
 from ganlib.recipe import Recipe
 from pipelines.cluster import connect
 from pipelines.run_folder import RunFolder
-from tests.tuning.analytic import Analytic, loss, make_ledger, work_done
+from tests.tuning.analytic import Analytic, Spread, loss, make_ledger, work_done
 from tuning.member import trial_folder
 from tuning.record import Study
 from tuning.study import Resources, run_study
@@ -85,6 +86,11 @@ def shape(study: Study) -> list[tuple]:
     ]  # fmt: skip
 
 
+def processes(folder: Path) -> set[int]:
+    """Those that trials ran in."""
+    return {json.loads(line)["pid"] for log in folder.glob("trials/*/log.jsonl") for line in log.open()}
+
+
 def test_a_study_of_two_trials_at_once(cluster: None, tmp_path: Path) -> None:
     """ASHA over ten trials, two at once: bad ones end at once, finalists are run on fresh seeds, one process serves
     several trials, and every reading is what the function says."""
@@ -109,8 +115,7 @@ def test_a_study_of_two_trials_at_once(cluster: None, tmp_path: Path) -> None:
     good = [trial for trial in searched if trial.status == "finished"]
     assert study.best == min(good, key=lambda trial: trial.readings[-1].value).number
     assert Study.read(tmp_path / "study.json") == study
-    processes = {json.loads(line)["pid"] for log in tmp_path.glob("trials/*/log.jsonl") for line in log.open()}
-    assert len(processes) <= 4  # two of the search, two of the finals, of twelve trials
+    assert len(processes(tmp_path)) <= 4  # two of the search, two of the finals, of twelve trials
     assert len(said) == 1
     assert "finals: trials" in said[0]
 
@@ -144,6 +149,19 @@ def test_a_population_changes_in_step_and_is_replayed(cluster: None, tmp_path: P
             (last["optim.generator.lr"], last["optim.discriminator.lr"])
         )
         assert Recipe.parse(recipe.model_dump(mode="json")) == recipe
+
+
+def test_a_population_of_trials_with_workers(cluster: None, tmp_path: Path) -> None:
+    """Its processes leave the CPUs to the workers that they wait for: two of the cluster's three, so one trial's at a
+    time. One process serves them all."""
+    study = run_study(make_ledger(tmp_path, "pbt", trials=3, total=1_100), Spread(2), Resources(workers=2))
+    assert [(trial.status, trial.says, len(trial.readings)) for trial in study.trials] == [("finished", "", 4)] * 3
+    assert sum(len(trial.mutations) for trial in study.trials) == 3
+    held = [json.loads(line) for log in tmp_path.glob("trials/*/held.jsonl") for line in log.open()]
+    held.sort()
+    assert len(held) == 3 * 4
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(held))
+    assert len(processes(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "pbt"])
