@@ -97,7 +97,9 @@ class Member(Trainable):
 
     def _ended(self, status: str, error: Exception) -> dict[str, Any]:
         self._readings = None
-        return {"number": self.config["number"], "status": status, "says": str(error), "done": True}
+        # With a value, which Tune wants of every result that a population's scheduler hears of.
+        told = {"number": self.config["number"], "value": self._worst, "time": self._after + 1}
+        return {**told, "status": status, "says": str(error), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, int]:
         """Where in its rungs the trial is; weights are in its folder, exact and by themselves."""

@@ -153,13 +153,16 @@ def test_a_population_changes_in_step_and_is_replayed(cluster: None, tmp_path: P
 
 def test_a_population_of_trials_with_workers(cluster: None, tmp_path: Path) -> None:
     """Its processes leave the CPUs to the workers that they wait for: two of the cluster's three, so one trial's at a
-    time. One process serves them all."""
-    study = run_study(make_ledger(tmp_path, "pbt", trials=3, total=1_100), Spread(2), Resources(workers=2))
-    assert [(trial.status, trial.says, len(trial.readings)) for trial in study.trials] == [("finished", "", 4)] * 3
-    assert sum(len(trial.mutations) for trial in study.trials) == 3
+    time. One process serves them all, and where one fails, the others go on without it."""
+    ledger = make_ledger(tmp_path, "pbt", trials=4, total=1_100)
+    study = run_study(ledger, Spread(2, fails=1), Resources(workers=2))
+    *others, failed = sorted(study.trials, key=lambda trial: trial.number == 1)
+    assert [(trial.status, len(trial.readings)) for trial in others] == [("finished", 4)] * 3
+    assert (failed.status, failed.says, len(failed.readings)) == ("failed", "a person has to put this right", 1)
+    assert [mutation.images for trial in others for mutation in trial.mutations].count(study.rungs[1]) == 1
     held = [json.loads(line) for log in tmp_path.glob("trials/*/held.jsonl") for line in log.open()]
     held.sort()
-    assert len(held) == 3 * 4
+    assert len(held) == 3 * 4 + 1
     assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(held))
     assert len(processes(tmp_path)) == 1
 

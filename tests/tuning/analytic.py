@@ -56,16 +56,20 @@ class Analytic:
 class Spread:
     """As `Analytic`, with `workers` CPUs of the cluster at each rung, for which it waits as Ray Train's workers do.
 
-    When it had them is in its folder, `held.jsonl`, a line a reading. Fails where there is no room for a minute.
+    When it had them is in its folder, `held.jsonl`, a line a reading. Fails where there is no room for a minute; trial
+    `fails` does after its first reading.
     """
 
     workers: int
     pause: float = 0.3
+    fails: int | None = None
 
     def __call__(self, task: Task) -> Iterator[Reading]:
         from ray.util.placement_group import placement_group, remove_placement_group
 
         for reading in Analytic()(task):
+            if task.number == self.fails and reading.images > task.rungs[0]:
+                raise UserError("a person has to put this right")
             room = placement_group([{"CPU": 1}] * self.workers)
             if not room.wait(60):
                 raise UserError("there is no room for the workers")
