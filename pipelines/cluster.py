@@ -80,3 +80,10 @@ def has_gpus(count: int) -> bool:
 
     most = state.get_max_resources_from_cluster_config() or {}  # as Ray Train asks for it; None without an autoscaler
     return max(ray.cluster_resources().get("GPU", 0), most.get("GPU", 0)) >= count
+
+
+def any_gpus() -> bool:
+    """Whether there is a GPU on a node that is up."""
+    import ray
+
+    return ray.cluster_resources().get("GPU", 0) > 0

@@ -52,8 +52,8 @@ SETTINGS = {
 class Resources:
     """What a trial takes, and how many run at once (None: as many as the cluster holds).
 
-    cpus, gpus: of the trial's own process. workers: Ray Train workers that it starts beside itself, `cpus` each; its
-    own process then only waits, and takes nothing.
+    cpus, gpus: of the trial's own process. workers: Ray Train workers that it starts beside itself, `cpus` and `gpus`
+    each; its own process then only waits, and takes nothing.
     """
 
     cpus: float = 1
@@ -63,6 +63,8 @@ class Resources:
 
     def places(self) -> int:
         """How many trials run at once. Raises UserError where the cluster has not enough for one."""
+        if self.gpus > 1 and not float(self.gpus).is_integer():
+            raise UserError(f"{self.gpus:g} GPUs cannot be had: take whole ones, or a share of one")
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         processes = max(self.workers, 1)
         fits = sum(self._processes_on(node) for node in nodes) // processes
@@ -70,7 +72,7 @@ class Resources:
             have = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
             each = f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
             asked = f"{self.workers} workers of {each} each" if self.workers else each
-            raise UserError(f"a trial takes {asked}, and the cluster has {have}; lower workers, or add nodes")
+            raise UserError(f"a trial takes {asked}, and the cluster has {have}; take less, or add nodes")
         return fits if self.at_once is None else min(fits, self.at_once)
 
     def taken(self) -> dict[str, float]:
@@ -80,7 +82,11 @@ class Resources:
 
     def _processes_on(self, node: Mapping[str, float]) -> int:
         by_cpu = node.get("CPU", 0) / self.cpus if self.cpus else math.inf
-        by_gpu = node.get("GPU", 0) / self.gpus if self.gpus else math.inf
+        by_gpu = math.inf
+        if self.gpus >= 1:
+            by_gpu = node.get("GPU", 0) // self.gpus
+        elif self.gpus:  # a share is of one GPU: 0.4 of two GPUs fit four times, not five
+            by_gpu = node.get("GPU", 0) * math.floor(1 / self.gpus + 1e-9)
         most = min(by_cpu, by_gpu)
         return math.floor(most + 1e-9) if math.isfinite(most) else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from unittest import mock
 
 import pytest
 
@@ -20,6 +22,8 @@ from ganlib.errors import UserError
 from ganlib.recipe import Recipe
 from pipelines.cluster import connect
 from pipelines.run_folder import RunFolder
+from pipelines.trial import Share
+from pipelines.tune import Settings, metric_named, share_of
 from tests.tuning.analytic import Analytic, Spread, loss, make_ledger, work_done
 from tuning.member import trial_folder
 from tuning.record import Study
@@ -32,9 +36,11 @@ PATIENCE = 600.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
+    """Three CPUs, and a GPU that is counted and is not there."""
     import ray
 
-    connect(2)
+    with mock.patch.object(ray, "init", functools.partial(ray.init, num_gpus=1)):
+        connect(2)
     yield
     ray.shutdown()
 
@@ -222,8 +228,16 @@ def test_too_many_workers_are_said_at_once(cluster: None, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="a trial takes 64 workers of 1 CPUs each, and the cluster has"):
         run_study(ledger, Analytic(), Resources(workers=64))
     with pytest.raises(UserError, match="GPUs"):
-        run_study(ledger, Analytic(), Resources(gpus=1))
+        run_study(ledger, Analytic(), Resources(gpus=2))
     assert ledger.study.trials == []
+
+
+def test_a_trial_has_a_gpu_where_there_are_any(cluster: None) -> None:
+    """And none that Ray did not give it: Ray does not hide them."""
+    assert share_of(Settings(dataset_path="", finalists=0, seeds=1)) == Share(1, 1)
+    assert share_of(Settings(dataset_path="", finalists=0, seeds=1, cpus=0.5, gpus=0.25)) == Share(0.5, 0.25)
+    assert Share(1, 1).device is None
+    assert Share(1, 0).device == "cpu"
 
 
 def test_the_time_is_over(cluster: None, tmp_path: Path) -> None:
@@ -293,12 +307,12 @@ def test_gan_tune_digits(tmp_path: Path) -> None:
 
 
 def test_a_trial_on_two_workers(cluster: None, tmp_path: Path) -> None:
-    """Ray Train inside Tune: the readings of a trial on two workers are those of one process up to summation."""
+    """Ray Train inside Tune: the readings of a trial on two workers are those of one process up to summation. The two
+    take half of a CPU and of the cluster's only GPU each, and so does the one process."""
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import Home, RunFacts
     from pipelines.shipped import find_recipe
     from pipelines.trial import TrainTrial
-    from pipelines.tune import metric_named
     from tuning.ledger import Ledger
     from tuning.rungs import rungs_for, with_rungs
     from tuning.space import Space
@@ -328,8 +342,8 @@ def test_a_trial_on_two_workers(cluster: None, tmp_path: Path) -> None:
             search="random", scheduler="none", metric=metric, seed=0, trials_wanted=1, rungs=rungs, began=0,
         )  # fmt: skip
         ledger = Ledger(study, space, folder / "study.json", told)
-        trial = TrainTrial(str(dataset.location), metric, prune=False)
-        run_study(ledger, trial, Resources(workers=workers, at_once=1), points=[{"optim.*.lr": 1e-3}])
+        trial = TrainTrial(str(dataset.location), metric, Share(0.5, 0.5), prune=False)
+        run_study(ledger, trial, Resources(0.5, 0.5, workers, 1), points=[{"optim.*.lr": 1e-3}])
         assert study.trials[0].status == "finished", study.trials[0].says
         values[workers] = [reading.value for reading in study.trials[0].readings]
     assert len(values[0]) == len(rungs)
