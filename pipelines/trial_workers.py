@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,16 @@ POLL_SECONDS = 0.2
 def checkpoints_by_workers(
     task: Task, run: RunFolder, dataset: Dataset, place: int, share: Share
 ) -> Generator[Path, None, None]:
-    """As `pipelines.trial.train_to_rungs`, on the recipe's workers. Judging does not hold them up."""
+    """As `pipelines.trial.train_to_rungs`, on the recipe's workers. Judging does not hold them up, unless the trial
+    pauses: then they end at each rung, and others go on from it."""
+    while place < len(task.rungs):
+        until = place + 1 if task.pauses else len(task.rungs)
+        yield from _checkpoints(replace(task, rungs=task.rungs[:until]), run, place, share)
+        place = until
+
+
+def _checkpoints(task: Task, run: RunFolder, place: int, share: Share) -> Generator[Path, None, None]:
+    """Of workers that are started once, and end at the task's last rung."""
     start = where_to_start(task, run)
     for name in ("ended.txt", "unhealthy.txt", "error.txt", "checkpoint_manager_snapshot.json"):
         (run.path / name).unlink(missing_ok=True)
@@ -148,6 +158,8 @@ def train_loop(config: dict[str, Any]) -> None:
                     shelf = Shelf(run, journal, len(rungs))  # the judge may be behind
                     shelf.put(checkpoint_name(tick.images_seen), trainer.snapshot(), judge=False)
                     draw_samples(trainer, run, journal)
+                if tick.images_seen >= rungs[-1]:
+                    return
                 if broadcast_from_rank_zero((run.path / "ended.txt").exists() if first else None):
                     return
     except UserError as error:
