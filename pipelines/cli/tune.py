@@ -61,7 +61,14 @@ def tune(
         int | None, typer.Option("--at-once", min=1, help="Trials at once; as many as there is room for if not given.")
     ] = None,
     cpus: Annotated[float, typer.Option("--cpus", min=0.01, help="CPUs of a trial (of each of its workers).")] = 1,
-    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs of a trial; 0.5: two trials share one.")] = 0,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus",
+            min=0,
+            help="GPUs of a trial (of each of its workers); 0.5: two share one. 1 where there are any, if not given.",
+        ),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune/--no-prune", help="End trials whose health has a severe and certain verdict.")
     ] = True,
@@ -80,7 +87,7 @@ def tune(
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import new_run_name
     from pipelines.shipped import find_recipe
-    from pipelines.tune import Asked, Settings, create_study, find_study, places_here
+    from pipelines.tune import Asked, Settings, create_study, find_study
     from pipelines.tune import tune as stage
     from tuning.space import Space, own_space, read_space
 
@@ -111,7 +118,7 @@ def tune(
             seeds=seeds,
             cpus=cpus,
             gpus=gpus,
-            at_once=at_once or places_here(cpus * max(found.most_workers, 1)),
+            at_once=at_once,
             minutes=minutes,
         )
         asked = Asked(found, texts, trials, search, scheduler, metric, seed, warm)

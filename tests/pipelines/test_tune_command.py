@@ -15,7 +15,7 @@ from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
-from pipelines.tune import Asked, Settings, create_study, find_study, metric_named, require_searchable
+from pipelines.tune import Asked, Settings, create_study, find_study, metric_named, require_searchable, studies_of
 from tuning.record import Study
 from tuning.space import Space, own_space
 
@@ -125,3 +125,23 @@ def test_a_warm_start_takes_the_best_of_studies_on_this_data(home: Home, dataset
     folder = create_study(asked, dataset, home, "warm", settings, tracking_uri)
     assert Settings.read(folder / "settings.json").points == [{"optim.*.lr": 1e-3}, best]
     shutil.rmtree(folder)
+
+
+def test_what_a_study_takes_is_counted_on_its_cluster(
+    home: Home, dataset: Dataset, tracking_uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not on this machine, before there is a connection; of a cluster of its own every CPU is for trials."""
+    asked: list[tuple[int, int]] = []
+
+    def connected(workers: int, spare: int) -> None:
+        asked.append((workers, spare))
+        raise UserError("as far as this test goes")
+
+    monkeypatch.setattr("pipelines.tune.connect", connected)
+    before = {path.name for path in studies_of(home).glob("*")}
+    said = refused(capsys, "tune", "digits", *TINY, "--home", home.path, "--tracking", tracking_uri)
+    assert "as far as this test goes" in said
+    (folder,) = [path for path in studies_of(home).glob("*") if path.name not in before]
+    settings = Settings.read(folder / "settings.json")
+    assert (settings.at_once, settings.cpus, settings.gpus) == (None, 1, None)
+    assert asked == [(1, 0)]
