@@ -104,8 +104,8 @@ def _real(dataset: Dataset, extractor: Extractor, split: SplitName, size: int) -
     place = kept_beside(dataset, extractor, f"classes-{split}-{size}", ".safetensors")
     with suppress(UserError, SafetensorError, KeyError):  # not there yet, or not whole
         arrays = load(place.read())
-        rows = zip(*(arrays[name] for name in ("count", "total", "outer")), strict=True)
-        return [FeatureStatistics(int(row[0]), row[1], row[2]) if row[0] else None for row in rows]
+        kept = zip(*(arrays[name] for name in ("count", "total", "outer")), strict=True)
+        return [FeatureStatistics(int(row[0]), row[1], row[2]) if row[0] else None for row in kept]
     sums: list[FeatureStatistics | None] = [None] * classes
     labels, rows = np.asarray(images.labels), np.sort(drawn_order(dataset, split)[:size])
     for first in range(0, size, BLOCK):
