@@ -17,11 +17,13 @@ from ganlib.data.dataset import Dataset
 from ganlib.data.manifest import FILE_NAME, Manifest
 from ganlib.data.plan import ShardTask
 from ganlib.data.shard_writer import ShardOutcome, outcome_file
-from ganlib.data.storage import Location
+from ganlib.data.storage import FileEntry, Location
 from ganlib.errors import UserError
 
 _DAY = 24 * 3600
+_ABANDONED = 30 * _DAY
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
+_STAGED = re.compile(r"\.staging-[0-9a-f]{12}(\.lock)?")
 # Requests to an object store wait on each other's answers; a disk needs few.
 _REQUESTS = 16
 
@@ -56,17 +58,8 @@ class Staging:
         Nothing is locked on an object store: there two write the same objects, and none that is written ever changes.
         Whoever comes to the end first takes what is staged away, and the others have that dataset.
         """
-        if self.into.local is None:
+        with _held(self.place):
             yield
-            return
-        path = self.into.local / f"{self.place.name}.lock"
-        lock = _lock(path)
-        try:
-            yield
-        finally:
-            # Removed while it is held: who waits on this file sees that it is gone, and takes a new one.
-            path.unlink(missing_ok=True)
-            os.close(lock)
 
     def finished(self, tasks: Sequence[ShardTask]) -> list[ShardOutcome]:
         """What a preparation that was cut off has done of the tasks."""
@@ -96,13 +89,26 @@ class Staging:
         return Dataset.open(place)
 
     def clear_leftovers(self) -> None:
-        """Remove what writers that were killed, more than a day ago, left in the local folder."""
-        if self.into.local is None:
-            return
-        for path in self.into.local.iterdir():
+        """Remove what writers that were killed, more than a day ago, left in the local folder; and what is staged of
+        other datasets, where for a month nobody has gone on with it."""
+        with suppress(UserError):
+            for entry in self.into.list():
+                if _STAGED.fullmatch(entry.name) and not entry.name.startswith(self.place.name):
+                    with suppress(UserError):
+                        self._remove_abandoned(entry)
+        for path in self.into.local.iterdir() if self.into.local else ():
             with suppress(OSError):
                 if _LEFTOVER.fullmatch(path.name) and time.time() - path.stat().st_mtime > _DAY:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _remove_abandoned(self, entry: FileEntry) -> None:
+        """entry: a staging folder, or the lock that one has."""
+        place = self.into / entry.name.removesuffix(".lock")
+        changed = max((file.modified_ns for file in place.list()), default=0) if entry.folder else entry.modified_ns
+        if time.time() - changed / 1e9 > _ABANDONED:
+            with _held(place, wait=False) as held:
+                if held and entry.folder:
+                    place.remove()
 
     def _end(self, place: Location) -> None:
         # The dataset stands; that a second preparation may have to look at its source again is no reason to fail.
@@ -148,16 +154,39 @@ def _is_whole(place: Location) -> bool:
     return False
 
 
-def _lock(path: Path) -> int:
-    """The descriptor of the lock file, locked; it is made, with its folders. Raises UserError."""
+@contextmanager
+def _held(place: Location, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a staging place on a local disk; yields False where another does, and not to `wait` is asked."""
+    if place.local is None:
+        yield True
+        return
+    path = place.local.with_name(f"{place.name}.lock")
+    lock = _lock(path, wait)
+    if lock is None:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        # Removed while it is held: who waits on this file sees that it is gone, and takes a new one.
+        path.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _lock(path: Path, wait: bool) -> int | None:
+    """The descriptor of the lock file, locked; it is made, with its folders. None where another holds it and not to
+    `wait` is asked. Raises UserError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
                     return lock
+            except BlockingIOError:
+                os.close(lock)
+                return None
             except BaseException:
                 os.close(lock)
                 raise
