@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from ganlib.errors import UserError
-from pipelines.job_link import job_tags, link_job_to
+from pipelines.job_link import PUBLIC_MLFLOW, job_tags, link_job_to
 from pipelines.journal import Status
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ def close_run(tracking_uri: str, run_id: str, status: Status) -> None:
 
 
 def run_link(tracking_uri: str, experiment_at: str, run_id: str) -> str:
-    """The run's page in MLflow; of a database, whose page has no address yet, the part behind it."""
-    server = tracking_uri.rstrip("/") if tracking_uri.startswith("http") else ""
-    return f"{server}/#/experiments/{experiment_at}/runs/{run_id}"
+    """The run's page in MLflow, as people see it; of a database, whose page has no address yet, the part behind it."""
+    server = os.environ.get(PUBLIC_MLFLOW) or (tracking_uri if tracking_uri.startswith("http") else "")
+    return f"{server.rstrip('/')}/#/experiments/{experiment_at}/runs/{run_id}"
 
 
 def find_run(client: "MlflowClient", experiment_at: str, unique: str) -> "Run | None":
