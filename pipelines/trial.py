@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,14 +99,15 @@ class TrainTrial:
         value = metric_value(metrics, self.metric)
         if not math.isfinite(value):
             raise UnhealthyError(f"{self.metric} is {value}")
-        error = metrics.get(error_name(self.metric))
+        error = error_of(self.metric, metrics)
         return Reading(images=progress.images, seconds=progress.seconds, value=value, error=error, metrics=metrics)
 
 
-def error_name(metric: str) -> str:
-    """The name of a metric's standard error: of `fid/classifier-1a2b3c4d` it is `fid_se/classifier-1a2b3c4d`."""
+def error_of(metric: str, metrics: Mapping[str, float]) -> float | None:
+    """A metric's standard error: of `fid/random-1a2b3c4d` `fid_se/random-1a2b3c4d`, of `modes/kl` `modes/kl_se`;
+    None where it was not measured."""
     kind, slash, judge = metric.partition("/")
-    return f"{kind}_se{slash}{judge}"
+    return metrics.get(f"{kind}_se{slash}{judge}", metrics.get(f"{metric}_se"))
 
 
 def read_readings(run: RunFolder) -> list[Reading]:

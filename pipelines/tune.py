@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ganlib.data import Dataset
 from ganlib.data.unpaired import epoch_images
 from ganlib.errors import UserError
-from ganlib.evaluation.names import plain
+from ganlib.evaluation.directions import direction
+from ganlib.evaluation.names import meant, plain
 from ganlib.files import write_atomically
 from ganlib.recipe import CHANGEABLE, Recipe
 from ganlib.sampling import load_sampler
@@ -49,8 +50,6 @@ SAME_FOR_ALL = (
 )  # fmt: skip
 """What no space may draw: it decides the data, the judge or the length, by which trials are compared."""
 BUT = ("data.augment.*", "data.loading")
-
-HIGHER_IS_BETTER = ("inception_score", "precision", "recall", "density", "coverage", "modes/covered", "mode_share_min")
 
 FEW = 256
 """Samples of an untrained generator by which the names of metrics are found out."""
@@ -131,7 +130,7 @@ def create_study(asked: Asked, dataset: Dataset, home: Home, name: str, settings
         search=asked.search,
         scheduler=asked.scheduler,
         metric=metric,
-        mode="max" if _higher_is_better(metric) else "min",
+        mode=direction(metric),
         seed=asked.seed,
         trials_wanted=asked.trials,
         rungs=rungs,
@@ -226,8 +225,9 @@ def require_searchable(space: Space, scheduler: str) -> None:
 def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
     """The whole name of the metric that a person means, found by judging an untrained generator.
 
-    That takes the statistics of the data too, which every trial then finds there. Raises UserError for a metric that
-    there is not, and for an extractor that the dataset cannot have.
+    That takes the statistics of the data too, which every trial then finds there. A family alone (`kid`, `fid_class`)
+    means its metric of the fewest parts, the mean over classes or domains. Raises UserError for a metric that there is
+    not or that has no better, and for an extractor that the dataset cannot have.
     """
     few = recipe.with_overrides(f"evaluate.samples={min(FEW, recipe.evaluate.samples)}")
     with tempfile.TemporaryDirectory() as folder:
@@ -236,17 +236,21 @@ def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
     if asked == "fid":
         found = [name for prefix in RANKING for name in names if name.startswith(prefix)][:1]
     else:
-        found = [name for name in names if asked in (name, plain(name), plain(name).partition("/")[0])]
+        found = meant(asked, names) or _of_family(asked, names)
     if len(found) > 1:
         raise UserError(f"metric {asked} may be {' or '.join(found)}; name the one that is meant")
     if not found:
         kinds = sorted({plain(name) for name in names if not name.startswith(("mode_share/", "fid_class/"))})
         raise UserError(f"there is no metric {asked!r} for this recipe and dataset; there are: {', '.join(kinds)}")
+    direction(found[0])
     return found[0]
 
 
-def _higher_is_better(metric: str) -> bool:
-    return plain(metric).startswith(HIGHER_IS_BETTER)
+def _of_family(asked: str, names: Sequence[str]) -> list[str]:
+    """Those of `names` with `asked` before the first slash that have the fewest slashes."""
+    found = [name for name in names if name.partition("/")[0] == asked]
+    least = min((name.count("/") for name in found), default=0)
+    return [name for name in found if name.count("/") == least]
 
 
 def _shown(settings: Settings, recipe: Recipe) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ganlib.training.checkpoint import checkpoint_name
 from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home, RunFacts, RunFolder
 from pipelines.shipped import find_recipe
-from pipelines.trial import Share
+from pipelines.trial import Share, error_of
 from pipelines.trial_workers import checkpoints_by_workers
 from tuning.member import Task
 from tuning.rungs import with_rungs
@@ -81,3 +81,11 @@ def test_workers_of_a_trial_that_pauses_train_no_further(
     scaling = trainers[0].configs["scaling_config"]
     assert (scaling.use_gpu, scaling.resources_per_worker) == (True, {"CPU": 0.5, "GPU": 0.5})
     assert trainers[0].configs["torch_config"].backend == "gloo"
+
+
+def test_a_metric_has_the_error_that_was_measured_with_it() -> None:
+    measured = {"fid_se/random-1a2b3c4d": 1.0, "modes/kl_se": 2.0, "called_se/blond": 3.0, "box_iou_se": 4.0}
+    for metric, error in {
+        "fid/random-1a2b3c4d": 1.0, "modes/kl": 2.0, "called/blond": 3.0, "box_iou": 4.0, "mode_share_min": None,
+    }.items():  # fmt: skip
+        assert error_of(metric, measured) == error

@@ -84,6 +84,41 @@ def test_a_metric_is_known_by_its_name_before_anything_is_trained(dataset: Datas
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("asked", "measured", "found"),
+    [
+        ("called", ["called", "called/blond", "called/dark", "called_se"], "called"),
+        ("called", ["called/classifier-1a2b3c4d", "called/classifier-1a2b3c4d/blond"], "called/classifier-1a2b3c4d"),
+        ("called/blond", ["called", "called/blond"], "called/blond"),
+        ("fid_class", ["fid_class/random-1a2b3c4d", "fid_class/random-1a2b3c4d/7"], "fid_class/random-1a2b3c4d"),
+        ("kid/random", ["kid/random-1a2b3c4d", "kid_se/random-1a2b3c4d"], "kid/random-1a2b3c4d"),
+        ("box_iou", ["box_iou", "box_iou_se", "box_iou_real"], "box_iou"),
+    ],
+)  # fmt: skip
+def test_a_name_written_whole_means_itself_and_a_family_its_mean(
+    asked: str, measured: list[str], found: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.tune.judge", lambda *told: dict.fromkeys(measured, 0.5))
+    assert metric_named(asked, DIGITS, dataset) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("fid_target", "may be fid_target/classifier-1a2b3c4d or fid_target/random-1a2b3c4d; name"),
+        ("sharpness", "neither more nor less of sharpness is better"),
+        ("judge_accuracy", "neither more nor less"),
+        ("fid_target_se/random", "neither more nor less of fid_target_se/random is"),
+    ],
+)
+def test_what_cannot_be_searched_for(asked: str, said: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = [f"fid_target{what}/{judge}-1a2b3c4d" for what in ("", "_se") for judge in ("random", "classifier")]
+    measured = [*targets, *(f"{target}/blond" for target in targets), "sharpness", "judge_accuracy"]
+    monkeypatch.setattr("pipelines.tune.judge", lambda *told: dict.fromkeys(measured, 0.5))
+    with pytest.raises(UserError, match=said):
+        metric_named(asked, DIGITS, dataset)
+
+
 def test_an_extractor_that_needs_labels_needs_labels(tmp_path: Path) -> None:
     from PIL import Image
 
