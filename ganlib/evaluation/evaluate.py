@@ -35,8 +35,8 @@ def evaluate(
     also `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images
     are (0.01 is a perfect generator's), and `mifid/E`. `sharpness`: mean variance of the Laplacian over the training
     split's. Where E gives probabilities, `inception_score/E`. Each NAME has `NAME_se`, its standard error over the
-    samples' draw, and `NAME_floor`: that of the test split (its first `count` images) to the training split, what a
-    perfect generator of few images would still have.
+    samples' draw, and `NAME_floor`: that of the test split (`count` images of it, drawn) to the training split, what
+    a perfect generator of few images would still have.
 
     With the dataset's classifier also `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their
     shares to those that it finds in the training split; both with `_floor`, `modes/kl` with `_se`; `mode_share_min`
