@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
 from ganlib.evaluation.confidence import SPLITS, jackknife_error, total
-from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.distances import frechet_distance, mode_shares
 from ganlib.evaluation.extractors import ClassifierExtractor, Extractor, RandomExtractor
 from ganlib.evaluation.samples import BLOCK
 from ganlib.evaluation.statistics import FeatureStatistics
@@ -86,10 +86,10 @@ def translation_metrics(
                 floor = frechet_distance(_statistics(split, held, extractor), real[number])
                 found.setdefault(f"fid_target_floor/{e}", {})[name] = floor
         if judged:
-            called = _share(total(statistics.after[-1]), domain)
+            called = float(mode_shares(total(statistics.after[-1]))[domain])
             found.setdefault("called", {})[name] = called
             found.setdefault("called_se", {})[name] = float(np.sqrt(called * (1 - called) / (len(lacking) - 1)))
-            found.setdefault("called_before", {})[name] = _share(total(statistics.before[-1]), domain)
+            found.setdefault("called_before", {})[name] = float(mode_shares(total(statistics.before[-1]))[domain])
     metrics = {"cycle/l1": sum(apart for apart, _ in distances) / max(sum(size for _, size in distances), 1)}
     if judged and dataset.manifest.classifier is not None:
         metrics["judge_accuracy"] = dataset.manifest.classifier.accuracy
@@ -134,11 +134,6 @@ def _statistics(split: Split, rows: NDArray[np.int64], extractor: Extractor) -> 
         for at in range(0, len(rows), BLOCK)
     )
     return total([*parts])
-
-
-def _share(statistics: FeatureStatistics, domain: int) -> float:
-    assert statistics.classes is not None
-    return float(statistics.classes[domain] / statistics.count)
 
 
 def _distance(images: NDArray[np.uint8], back: NDArray[np.uint8]) -> float:
