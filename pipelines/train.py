@@ -61,7 +61,9 @@ CURVES = {
     "what the discriminator says": ("d_real", "d_heldout", "d_fake", "d_fake_before_g", "d_fake_after_g"),
     "gradient norms": ("gradient/discriminator", "gradient/generator"),
     "fakes against the data": ("variety", "shift"),
+    "workers": ("workers",),
 }
+"""Panels of what ticks say, each where a run has it; elastic ones alone say how many workers they are on."""
 
 
 def create_run(recipe: Recipe, dataset: Dataset, home: Home, name: str) -> RunFolder:

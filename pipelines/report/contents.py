@@ -66,7 +66,7 @@ class RunContents:
 
 
 _TICKS = ("loss/", "gradient/", "penalty/", "steps/", "left_out/", "augment/", "d_")
-_OF_TICKS = ("variety", "shift", "seconds", "images_per_second")
+_OF_TICKS = ("variety", "shift", "seconds", "images_per_second", "workers")
 
 
 def _is_of_ticks(name: str) -> bool:
