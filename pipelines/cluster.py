@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 from ganlib.errors import UserError
 
@@ -75,8 +76,13 @@ def _use_local_cluster(workers: int) -> None:
 
 def has_gpus(count: int) -> bool:
     """Whether the cluster has `count` GPUs, or would have them once its autoscaler has had the nodes for them."""
+    return most_of("GPU") >= count
+
+
+def most_of(kind: Literal["CPU", "GPU"]) -> float:
+    """How many the cluster has, or would have once its autoscaler has had the nodes for them."""
     import ray
     from ray._private.state import state
 
     most = state.get_max_resources_from_cluster_config() or {}  # as Ray Train asks for it; None without an autoscaler
-    return max(ray.cluster_resources().get("GPU", 0), most.get("GPU", 0)) >= count
+    return float(max(ray.cluster_resources().get(kind, 0), most.get(kind, 0)))
