@@ -30,7 +30,7 @@ class DatasetRequest:
     """A dataset that a command needs: prepared already (`source` is its folder, URL or name), or to be prepared.
 
     name: what it is called; None takes the source's name. workers: processes that prepare, on Ray; 0: this process
-    alone; None: as its size asks for, and as many as there are cores.
+    alone; None: as its size asks for, and as many as there are cores. extractor: whose features will judge samples.
     """
 
     data: DataConfig
@@ -39,6 +39,7 @@ class DatasetRequest:
     name: str | None = None
     store: str | None = None
     workers: int | None = None
+    extractor: str = "auto"
 
     def find(self) -> Dataset | None:
         """The dataset where `source` names one that is prepared: its folder or URL, or the name of one in the store."""
@@ -72,7 +73,7 @@ class DatasetRequest:
         return canonical_digest([*values, self.name])
 
     def prepare(self) -> Dataset:
-        """The dataset, prepared now or found prepared, with the network that judges its samples. Raises UserError."""
+        """The dataset, prepared now or found prepared, with the networks that will judge. Raises UserError."""
         dataset = self.find()
         if dataset is None:
             source, preparation = self.open_source(), self.data.preparation
@@ -85,12 +86,16 @@ class DatasetRequest:
                 )
         with Progress("classifier") as progress:
             dataset = train_classifier(dataset, progress.update)
-        columns = dataset.columns
-        # Pairs and domains are judged otherwise, as a rule; who wants this network there has it at its first use.
-        if dataset.manifest.classifier is None and not columns.partner and not columns.domain_names:
+        if self._needs_instances(dataset):
             with Progress("judge") as progress:
                 train_instances(dataset, progress.update)
         return dataset
+
+    def _needs_instances(self, dataset: Dataset) -> bool:
+        """Whether the network without labels will judge: it takes minutes, and who wants it later has it at once."""
+        # Where there are pairs and domains, "auto" is as a rule another.
+        others = dataset.manifest.classifier or dataset.columns.partner or dataset.columns.domain_names
+        return self.extractor == "instances" or (self.extractor == "auto" and not others)
 
 
 def data_of(name: str, overrides: Iterable[str]) -> tuple[DataConfig, str | None]:

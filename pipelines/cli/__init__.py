@@ -111,7 +111,8 @@ def train(
             assert found is not None
             if resume:
                 newest_run(opened, found.name)  # before minutes go into a dataset that nothing was trained on
-            dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
+            judge = found.evaluate.extractor
+            dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
             if resume:
                 folder = newest_run(opened, found.name, dataset.digest)
             else:
@@ -151,7 +152,8 @@ def run(
     opened = open_home(home)
     found = find_recipe(recipe, overrides_of(overrides, kind))
     uri = open_tracking(opened, tracking)
-    outcome = run_chain(found, DatasetRequest(found.data, opened, source, store=store), uri, typer.echo)
+    request = DatasetRequest(found.data, opened, source, store=store, extractor=found.evaluate.extractor)
+    outcome = run_chain(found, request, uri, typer.echo)
     report_chain(outcome, opened, uri)
 
 

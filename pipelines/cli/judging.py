@@ -108,8 +108,9 @@ def _checkpoint(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
 
     recipe = load_sampler(folder).recipe
     run = RunFolder(folder.resolve().parent)
+    config = asked.of(recipe)
     if asked.against is not None:
-        dataset = DatasetRequest(recipe.data, home, asked.against).prepare()
+        dataset = DatasetRequest(recipe.data, home, asked.against, extractor=config.extractor).prepare()
     elif run.exists:
         dataset = Dataset.open(run.facts().dataset_path)
     else:
@@ -118,7 +119,7 @@ def _checkpoint(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
         theirs, ours = ("x".join(map(str, shape)) for shape in (dataset.image_shape, recipe.image))
         raise UserError(f"the images of {dataset.name} are {theirs}, and the generator of {recipe.name} makes {ours}")
     with Progress("evaluate") as progress:
-        return judge_with(folder, dataset, asked.of(recipe), asked.workers, progress.update)
+        return judge_with(folder, dataset, config, asked.workers, progress.update)
 
 
 def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
@@ -131,7 +132,8 @@ def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
         raise UserError(
             f"{folder} is a folder of images: name the dataset or folder that they are to be like (--against)"
         )
-    dataset = _reference(folder, asked.against, asked.size, home)
+    extractor = asked.extractor or "auto"
+    dataset = _reference(folder, asked.against, asked.size, home, extractor)
     preparation = dataset.manifest.preparation
     sizes = sizes_in(folder)
     if set(sizes) != {(preparation.size, preparation.size)}:
@@ -139,10 +141,10 @@ def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
         typer.echo(f"{folder}: {shown(sizes)}, brought to {to}")
     samples = FolderSamples(folder, preparation)
     with Progress("evaluate") as progress:
-        return judge_folder(samples, dataset, asked.extractor or "auto", asked.workers, progress.update)
+        return judge_folder(samples, dataset, extractor, asked.workers, progress.update)
 
 
-def _reference(folder: Path, against: str, size: int | None, home: Home) -> Dataset:
+def _reference(folder: Path, against: str, size: int | None, home: Home, extractor: str) -> Dataset:
     """The dataset that `against` names, or one made now of all that is there."""
     from ganlib.recipe import Recipe
     from pipelines.folders import common_side
@@ -158,7 +160,7 @@ def _reference(folder: Path, against: str, size: int | None, home: Home) -> Data
             raise UserError(f"there is no dataset or folder {against}; of another source, say with --size how large")
         size = common_side([folder, Path(against)])
     data = Recipe.parse_data({"data": {"size": size, "channels": 3, "test_share": 0}})
-    return DatasetRequest(data, home, against).prepare()
+    return DatasetRequest(data, home, against, extractor=extractor).prepare()
 
 
 def print_metrics(metrics: dict[str, float]) -> None:

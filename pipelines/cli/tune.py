@@ -102,7 +102,8 @@ def tune(
         texts = ({} if space is None else read_space(space)) | drawn
         Space.parse(found, texts or own_space(found))  # before minutes go into a dataset
         uri = open_tracking(opened, tracking)
-        dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
+        judge = found.evaluate.extractor
+        dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
         settings = Settings(
             dataset_path=str(dataset.location),
             finalists=finalists,

@@ -351,6 +351,15 @@ def test_a_folder_of_pictures_trains(tmp_path, sqlite_tracking_uri):
     assert not meant("fid/classifier", metrics)
 
 
+def test_no_judge_is_trained_where_the_recipe_names_another(tmp_path, sqlite_tracking_uri):
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    words = ["train", "avatars", "data.size=16", "train.batch=16", *SMALL, "train.images=128", "--source", tmp_path]
+    words += ["evaluate.extractor=random", "--home", tmp_path / "home", "--tracking", sqlite_tracking_uri]
+    assert gan(*words) == 0
+    assert not list((tmp_path / "home").rglob("instances.safetensors"))
+
+
 def test_another_extractor_judges_a_run_beside_the_first(home, tmp_path, capsys, sqlite_tracking_uri):
     copied = tmp_path / "home"
     shutil.copytree(home, copied)

@@ -50,6 +50,10 @@ def test_two_folders_need_no_checkpoint(tmp_path: Path, home: list[object]) -> N
     again = json.loads((tmp_path / "said.json").read_text())["metrics"]
     assert metric_value(again, "fid/random") == pytest.approx(0, abs=1e-5 * expected)
     assert not meant("fid_floor/random", again)
+    # Minutes go into the network without labels where it is asked for, or none is.
+    assert not list(tmp_path.rglob("instances.safetensors"))
+    assert gan("evaluate", *folders[:1], *words[:2], *home) == 0
+    assert len(list(tmp_path.rglob("instances.safetensors"))) == 1
 
 
 def test_any_number_of_the_first_images_of_a_folder_is_a_fair_draw(tmp_path: Path) -> None:
