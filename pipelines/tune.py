@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ganlib.data import Dataset
 from ganlib.data.unpaired import epoch_images
 from ganlib.errors import UserError
-from ganlib.evaluation.names import plain
+from ganlib.evaluation.names import bare, meant, plain
 from ganlib.files import write_atomically
 from ganlib.recipe import CHANGEABLE, Recipe
 from ganlib.sampling import load_sampler
@@ -51,7 +51,10 @@ SAME_FOR_ALL = (
 """What no space may draw: it decides the data, the judge or the length, by which trials are compared."""
 BUT = ("data.augment.*", "data.loading")
 
-HIGHER_IS_BETTER = ("inception_score", "precision", "recall", "density", "coverage", "modes/covered", "mode_share_min")
+HIGHER_IS_BETTER = (
+    "inception_score", "precision", "recall", "density", "coverage", "modes/covered", "modes/high_quality",
+    "mode_share_min", "called", "agreement", "box_iou", "paired/psnr", "paired/ssim",
+)  # fmt: skip
 
 FEW = 256
 """Samples of an untrained generator by which the names of metrics are found out."""
@@ -227,7 +230,7 @@ def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
     if asked == "fid":
         found = [name for prefix in RANKING for name in names if name.startswith(prefix)][:1]
     else:
-        found = [name for name in names if asked in (name, plain(name), plain(name).partition("/")[0])]
+        found = meant(asked, names) or [name for name in names if name.partition("/")[0] == asked]
     if len(found) > 1:
         raise UserError(f"metric {asked} may be {' or '.join(found)}; name the one that is meant")
     if not found:
@@ -244,7 +247,7 @@ def places_here(cpus: float) -> int | None:
 
 
 def _higher_is_better(metric: str) -> bool:
-    return plain(metric).startswith(HIGHER_IS_BETTER)
+    return bare(metric).startswith(HIGHER_IS_BETTER)
 
 
 def _shown(settings: Settings, recipe: Recipe) -> dict[str, Any]:
