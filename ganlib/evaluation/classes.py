@@ -107,9 +107,9 @@ def _real(dataset: Dataset, extractor: Extractor, split: SplitName, size: int) -
         kept = zip(*(arrays[name] for name in ("count", "total", "outer")), strict=True)
         return [FeatureStatistics(int(row[0]), row[1], row[2]) if row[0] else None for row in kept]
     sums: list[FeatureStatistics | None] = [None] * classes
-    labels, rows = np.asarray(images.labels), np.sort(drawn_order(dataset, split)[:size])
+    labels, drawn = np.asarray(images.labels), np.sort(drawn_order(dataset, split)[:size])
     for first in range(0, size, BLOCK):
-        taken = rows[first : first + BLOCK]
+        taken = drawn[first : first + BLOCK]
         features = extractor.features(images.take(taken))[0]
         for kind in np.unique(labels[taken]):
             _add(sums, kind, features[labels[taken] == kind])

@@ -165,18 +165,14 @@ def _reference(folder: Path, against: str, size: int | None, home: Home, extract
 
 def print_metrics(metrics: dict[str, float]) -> None:
     """A short table: a score, its standard error and its floor to a row. Shares of single modes are left to MLflow."""
-
-    def beside(name: str, what: str) -> str | None:
-        """What goes with a metric: `fid_se/E` with `fid/E`, `modes/kl_se` with `modes/kl`."""
-        family, slash, rest = name.partition("/")
-        return next((one for one in (f"{family}_{what}{slash}{rest}", f"{name}_{what}") if one in metrics), None)
+    from ganlib.evaluation.names import beside
 
     shown = [name for name in metrics if not name.startswith("mode_share/")]
     folded = {beside(name, what) for name in shown for what in ("se", "floor")}
     for name in shown:
         if name in folded:
             continue
-        error, floor = beside(name, "se"), beside(name, "floor")
+        error, floor = (metrics.get(beside(name, what)) for what in ("se", "floor"))
         said = f"{name:36s} {metrics[name]:10.4g}"
-        said += f"  ± {metrics[error]:<9.2g}" if error else " " * 13 * bool(floor)
-        typer.echo((said + (f"  floor {metrics[floor]:.4g}" if floor else "")).rstrip())
+        said += f"  ± {error:<9.2g}" if error is not None else " " * 13 * (floor is not None)
+        typer.echo((said + (f"  floor {floor:.4g}" if floor is not None else "")).rstrip())

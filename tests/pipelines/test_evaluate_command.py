@@ -113,12 +113,13 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path, home: list[object], capsy
 def test_a_score_stands_beside_its_error_and_its_floor(capsys: pytest.CaptureFixture[str]) -> None:
     print_metrics({
         "fid/random-00000000": 1.25, "fid_se/random-00000000": 0.05, "fid_floor/random-00000000": 0.5,
-        "modes/kl": 0.25, "modes/kl_se": 0.01, "modes/kl_floor": 0.125, "sharpness": 0.75, "sharpness_floor": 1.0,
-        "mode_share/3": 0.1, "paired_se/l1": 0.5,
+        "modes/kl/classifier-00000000": 0.25, "modes/kl_se/classifier-00000000": 0.01,
+        "modes/kl_floor/classifier-00000000": 0.125, "sharpness": 0.75, "sharpness_floor": 1.0,
+        "mode_share/classifier-00000000/3": 0.1, "paired_se/l1": 0.5,
     })  # fmt: skip
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["fid/random-00000000", "1.25", "±", "0.05", "floor", "0.5"],
-        ["modes/kl", "0.25", "±", "0.01", "floor", "0.125"],
+        ["modes/kl/classifier-00000000", "0.25", "±", "0.01", "floor", "0.125"],
         ["sharpness", "0.75", "floor", "1"],
         ["paired_se/l1", "0.5"],
     ]
