@@ -131,8 +131,12 @@ def describe_dataset(dataset: Dataset, whole: bool = False) -> None:
         say("duplicates", ", ".join(f"{count:,} {where.replace('_', ' ')}" for where, count in duplicates.items()))
     if manifest.skipped_count:
         say("skipped", f"{manifest.skipped_count:,} records")
-    for skipped in manifest.skipped if whole else manifest.skipped[:10]:
+    named = manifest.skipped if whole else manifest.skipped[:10]
+    for skipped in named:
         say("", f"{skipped.record}: {skipped.reason}")
+    if len(named) < manifest.skipped_count:
+        rest = f"... and {manifest.skipped_count - len(named):,} more"
+        say("", f"{rest}, not written down" if whole else rest)
     if not whole:
         return
     say("digest", manifest.digest)

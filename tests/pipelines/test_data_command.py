@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data import Dataset
+from ganlib.data import Dataset, Preparation, prepare_dataset
+from ganlib.data.sources.base import Record
+from pipelines.cli.data import describe_dataset
 from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
+from tests.ganlib.data.list_source import ListSource, noise
 from tests.pipelines.test_cli import gan, refused
 from tests.s3 import s3_folder
 
@@ -64,6 +67,60 @@ def test_a_dataset_is_prepared_listed_shown_and_verified(captioned: Path, tmp_pa
     content[len(content) // 2] ^= 1
     shard.write_bytes(bytes(content))
     assert shard.name in refused(capsys, "data", "verify", "squares", "--home", home)
+
+
+def test_what_a_dataset_holds_is_shown_class_by_class_with_what_was_skipped_and_why(tmp_path: Path, capsys) -> None:
+    rng = np.random.default_rng(0)
+    for place, count in {"train/cat": 5, "train/dog": 3, "test/cat": 2, "test/dog": 1}.items():
+        (tmp_path / "pets" / place).mkdir(parents=True)
+        for index in range(count):
+            picture = Image.fromarray(rng.integers(0, 256, (20, 30 if index else 24, 3), dtype=np.uint8))
+            picture.save(tmp_path / "pets" / place / f"{index}.png")
+    cut = tmp_path / "pets/train/dog/cut.png"
+    cut.write_bytes(cut.with_name("0.png").read_bytes()[:200])
+    (tmp_path / "pets/test/cat/none.jpg").touch()
+    words = ["--home", tmp_path / "home"]
+    assert gan("prepare", "pets", "--source", tmp_path / "pets", "data.size=8", "--max-bad", 0.2, *words) == 0
+    capsys.readouterr()
+    assert gan("data", "show", "pets", *words, "-o", tmp_path / "sheet.png") == 0
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for line in (
+        "images 8 train, 3 test",
+        "class cat: 5 train, 2 test",
+        "class dog: 3 train, 1 test",
+        "size before 30x20: 7",
+        "size before 24x20: 4",
+        "skipped 2 records",
+        "test/cat/none.jpg: empty file",
+    ):
+        assert line in shown
+    (why,) = (line for line in shown if line.startswith("train/dog/cut.png: "))
+    assert "broken or cut short" in why
+    assert shown.index("skipped 2 records") == shown.index(why) - 1  # in the source's order: train comes first
+
+
+def test_of_many_skipped_records_it_is_said_how_many_are_not_named(tmp_path: Path, capsys) -> None:
+    records = {f"{seed:04d}": Record(noise(seed)) for seed in range(20)}
+    source = ListSource(records, faults=[(f"{number:04d}.png", "gone") for number in range(1234)])
+    dataset = prepare_dataset(source, Preparation(size=8, max_bad=0.99), tmp_path, "x")
+    for whole, named, rest in ((True, 1000, "... and 234 more, not written down"), (False, 10, "... and 1,224 more")):
+        describe_dataset(dataset, whole)
+        said = [line.strip() for line in capsys.readouterr().out.splitlines()]
+        assert "skipped      1,234 records" in said
+        assert [line for line in said if line.endswith(": gone")] == [f"{row:04d}.png: gone" for row in range(named)]
+        assert said[said.index(f"{named - 1:04d}.png: gone") + 1] == rest
+
+
+def test_a_source_is_read_as_the_kind_that_is_said(captioned: Path, tmp_path: Path, capsys) -> None:
+    """Recognised, it is pictures with captions, one of which has no picture."""
+    words = ["--source", captioned, "--home", tmp_path / "home", "data.size=12", "data.channels=1"]
+    assert gan("prepare", "plain", "--kind", "folder", *words) == 0
+    assert "images alone" in capsys.readouterr().out
+    (folder,) = (tmp_path / "home" / "datasets").glob("plain-*")
+    manifest = Dataset.open(folder).manifest
+    assert (manifest.source.kind, manifest.source.reading.kind) == ("folder", "folder")
+    assert (sum(manifest.counts.values()), manifest.skipped_count) == (20, 0)
+    assert "data.read.kind is 'foldr'" in refused(capsys, "prepare", "plain", "--kind", "foldr", *words)
 
 
 def test_a_prepared_dataset_is_a_source_by_its_name(captioned: Path, tmp_path: Path, capsys) -> None:

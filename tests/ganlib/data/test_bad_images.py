@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganlib.data import Preparation, prepare_dataset
 from ganlib.data.pixels import decode
 from ganlib.data.sources import BadRecordError, open_source
+from ganlib.errors import UserError
 
 from .pictures import as_folder, encoded, noise, pngs, same
 
@@ -62,6 +64,26 @@ def test_each_bad_file_is_a_bad_record_with_its_reason_and_no_path_or_address(tm
         assert bad[name][1] in str(caught.value), name
         assert "0x" not in str(caught.value)
         assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_bad_files_are_left_out_of_a_dataset_which_says_why(tmp_path: Path) -> None:
+    bad = bad_files()
+    good = {f"good {seed:02d}.png": noise(seed, (8, 8)) for seed in range(40)}
+    files = {name: data for name, (data, _) in bad.items()} | {name: encoded(image) for name, image in good.items()}
+    source = open_source(as_folder(tmp_path / "pictures", files))
+    with pytest.raises(UserError, match=f"pictures: {len(bad)} of {len(bad) + 40} records cannot be used, max_bad"):
+        prepare_dataset(source, Preparation(size=8, max_bad=0.1), tmp_path / "store", "x")
+    assert list((tmp_path / "store").iterdir()) == []
+    dataset = prepare_dataset(source, Preparation(size=8, max_bad=0.2, test_share=0), tmp_path / "store", "x")
+    manifest = dataset.manifest
+    assert (manifest.counts, manifest.skipped_count) == ({"train": 40, "test": 0}, len(bad))
+    assert [one.record for one in manifest.skipped] == sorted(bad)
+    for one in manifest.skipped:
+        assert bad[one.record][1] in one.reason, one.record
+    split = dataset.split("train")
+    assert split.names == list(good)
+    np.testing.assert_array_equal(split.images, np.stack([np.asarray(image) for image in good.values()]))
 
 
 def test_a_bomb_is_told_by_its_header_alone() -> None:

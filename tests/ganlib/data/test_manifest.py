@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -141,13 +142,40 @@ def test_a_manifest_of_other_bytes_opens_or_is_refused(dataset: Dataset, tmp_pat
     _open(tmp_path, dataset, bytes(content))
 
 
-def _open(folder: Path, dataset: Dataset, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {("image_shape",): [2**16, 2**16, 4]},
+        {("counts", "train"): 2**47, ("shards", 0, "rows"): 2**47},
+        {("image_shape",): [2**16, 2**16, 4], ("counts", "train"): 2**47, ("shards", 0, "rows"): 2**47},
+    ],
+)
+def test_a_manifest_that_claims_more_than_there_is_is_refused_and_takes_no_memory(
+    dataset: Dataset, tmp_path: Path, claims: dict[tuple[str | int, ...], Any]
+) -> None:
+    content = (dataset.path / "manifest.json").read_text()
+    for place, value in claims.items():
+        content = _changed(json.loads(content), *place, to=value)
+    assert not _open(tmp_path, dataset, content.encode())
+
+
+def _open(folder: Path, dataset: Dataset, content: bytes) -> bool:
+    """Whether it opens, with all that is in it; in memory that its size justifies."""
     for shard in dataset.manifest.shards:
         link = folder / shard.file
         if not link.exists():
             link.symlink_to(dataset.path / shard.file)
     (folder / "manifest.json").write_bytes(content)
-    with suppress(UserError):
-        opened = Dataset.open(folder)
-        for split in (opened.split("train"), opened.split("test")):
-            assert len(split.take(np.arange(len(split)))) == len(split) == len(split.names)
+    tracemalloc.start()
+    try:
+        with suppress(UserError):
+            opened = Dataset.open(folder)
+            for split in (opened.split("train"), opened.split("test")):
+                assert len(split.take(np.arange(len(split)))) == len(split) == len(split.names)
+            return True
+        return False
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        # Whatever it claims of counts, shapes and rows: the objects that its text makes, and the reader's own.
+        assert peak < 30 * len(content) + (1 << 17)

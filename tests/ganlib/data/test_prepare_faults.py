@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -190,6 +191,37 @@ def test_a_full_disk_is_named_and_room_lets_it_go_on(
     dataset = prepare_dataset(source, preparation, tmpfs, "x")
     assert source.reads - reads < 90
     assert contents(dataset.path) == contents(prepare_dataset(source, preparation, tmp_path / "whole", "x").path)
+
+
+def test_a_file_that_the_disk_cuts_short_stops_it_and_what_is_whole_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a full disk does: the kernel refuses what goes past 150,000 bytes of a file, which every shard does but the
+    last of train, and test's. (A small disk, above, can be mounted by root alone.)"""
+    monkeypatch.setattr(plan, "SHARD_BYTES", 200_000)
+    kept = prepare_dataset(noises(20), SMALL, tmp_path / "store", "kept")
+    before, preparation = contents(kept.path), Preparation(size=64)
+    source = noises(90, width=64, height=64)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=f"cannot write {tmp_path}/store/.*: File too large; .*has room") as caught:
+            prepare_dataset(source, preparation, tmp_path / "store", "x", mapper=backwards)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
+    assert seen(tmp_path / "store") == [kept.path.name]
+    assert contents(kept.path) == before
+    Dataset.open(kept.path).verify()
+    assert not list((tmp_path / "store").rglob("*.tmp"))
+    reads = source.reads
+    dataset = prepare_dataset(source, preparation, tmp_path / "store", "x")
+    assert 0 < source.reads - reads < 90
+    assert contents(dataset.path) == contents(prepare_dataset(source, preparation, tmp_path / "whole", "x").path)
+
+
+def backwards(writer: ShardWriter, tasks: Sequence[ShardTask]) -> Iterator[ShardOutcome]:
+    return map(writer, reversed(tasks))
 
 
 def test_a_read_only_disk_is_named_and_what_it_holds_is_read(tmpfs: Path) -> None:
