@@ -68,6 +68,8 @@ class TrainTrial:
         run = RunFolder(task.folder)
         if task.recipe != run.recipe():
             write_atomically(run.path / "recipe.yaml", task.recipe.dump())
+        if task.start is not None:
+            run.take_over(task.start[1])
         place = task.after
         for reading in read_readings(run)[place:]:
             yield reading
