@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from ganlib.data import Dataset, Split
+from ganlib.data import Columns, Dataset, Split
+from ganlib.data.layout import Rows
 from ganlib.data.sources import SplitName
 from ganlib.errors import UserError
 from ganlib.pictures import png, to_image
@@ -32,26 +33,26 @@ def contact_sheet(dataset: Dataset, split: SplitName, count: int) -> bytes:
     rows = np.unique(np.linspace(0, len(part) - 1, count).round().astype(np.int64))
     if part.columns.dtype == "float32":
         return _points(part)
-    pictures = part.take(rows)
-    partners = part.take_partner(rows) if part.columns.partner else None
-    words = [_words(part, int(row)) for row in rows]
+    shown = part.records(rows)
+    pictures, partners = shown.arrays["image"], shown.arrays.get("partner")
+    words = [_words(part.columns, shown, row) for row in range(len(rows))]
     size = dataset.image_shape[0]
-    shown = CELL if size > CELL else size * max(round(CELL / size), 1)
-    width = shown * (2 if partners is not None else 1)
+    side = CELL if size > CELL else size * max(round(CELL / size), 1)
+    width = side * (2 if partners is not None else 1)
     if any(words):
         width = max(width, CELL)
-    height = shown + LINE * max((len(lines) for lines in words), default=0)
+    height = side + LINE * max((len(lines) for lines in words), default=0)
     across = max(1, round((len(rows) * height / width) ** 0.5))
     sheet = Image.new("RGB", (GAP + across * (width + GAP), GAP + ceil(len(rows) / across) * (height + GAP)), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
-    for position, row in enumerate(rows):
-        x, y = GAP + position % across * (width + GAP), GAP + position // across * (height + GAP)
-        sheet.paste(_sized(pictures[position], shown), (x, y))
+    for row in range(len(rows)):
+        x, y = GAP + row % across * (width + GAP), GAP + row // across * (height + GAP)
+        sheet.paste(_sized(pictures[row], side), (x, y))
         if partners is not None:
-            sheet.paste(_sized(partners[position], shown), (x + shown, y))
-        _mark(pen, part, int(row), x, y, shown)
-        for number, line in enumerate(words[position]):
-            pen.text((x, y + shown + number * LINE), line, INK, font)
+            sheet.paste(_sized(partners[row], side), (x + side, y))
+        _mark(pen, shown, row, x, y, side)
+        for number, line in enumerate(words[row]):
+            pen.text((x, y + side + number * LINE), line, INK, font)
     return png(sheet)
 
 
@@ -61,29 +62,27 @@ def _sized(image: NDArray[np.uint8], side: int) -> Image.Image:
     return picture.resize((side, side), filter_)
 
 
-def _mark(pen: ImageDraw.ImageDraw, part: Split, row: int, x: int, y: int, side: int) -> None:
+def _mark(pen: ImageDraw.ImageDraw, shown: Rows, row: int, x: int, y: int, side: int) -> None:
     """Box and keypoints, which are shares of the sides."""
-    if part.columns.boxes:
-        left, top, width, height = (float(value) * side for value in np.asarray(part.column("box"))[row])
+    if "box" in shown.arrays:
+        left, top, width, height = (float(value) * side for value in shown.arrays["box"][row])
         pen.rectangle((x + left, y + top, x + left + width, y + top + height), outline=MARK)
-    if part.columns.keypoint_names:
-        for across, down, seen in np.asarray(part.column("keypoints"))[row]:
-            if seen:
-                at = x + float(across) * side, y + float(down) * side
-                pen.ellipse((at[0] - 2, at[1] - 2, at[0] + 2, at[1] + 2), fill=MARK)
+    for across, down, seen in shown.arrays["keypoints"][row] if "keypoints" in shown.arrays else ():
+        if seen:
+            at = x + float(across) * side, y + float(down) * side
+            pen.ellipse((at[0] - 2, at[1] - 2, at[0] + 2, at[1] + 2), fill=MARK)
 
 
-def _words(part: Split, row: int) -> list[str]:
+def _words(columns: Columns, shown: Rows, row: int) -> list[str]:
     """At most LINES lines that fit below an image."""
-    columns, said = part.columns, []
-    if columns.class_names and part.labels is not None:
-        said.append(columns.class_names[int(part.labels[row])])
+    said = []
+    if columns.class_names:
+        said.append(columns.class_names[int(shown.arrays["label"][row])])
     if columns.domain_names:
-        domains = np.asarray(part.column("domains"))[row]
-        said.append(", ".join(name for name, there in zip(columns.domain_names, domains, strict=True) if there))
-    captions = part.column("captions") if columns.captions else None
-    if captions is not None:
-        said.append(captions[row][0])
+        there = zip(columns.domain_names, shown.arrays["domains"][row], strict=True)
+        said.append(", ".join(name for name, in_it in there if in_it))
+    if shown.captions is not None:
+        said.append(shown.captions[row][0])
     lines = [line for text in said for line in textwrap.wrap(text, CELL // 6) or [""]]
     return lines if len(lines) <= LINES else [*lines[: LINES - 1], lines[LINES - 1][:-1] + "…"]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from ganlib.cores import cores
 from ganlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ class RayMapper:
 
         from pipelines.cluster import connect
 
-        cores = len(os.sched_getaffinity(0))
-        connect(self.workers or cores, object_store_bytes=200 << 20)
-        most = self.workers or (int(ray.cluster_resources()["CPU"]) if cluster_is_named() else cores)
+        here = cores()
+        connect(self.workers or here, object_store_bytes=200 << 20)
+        most = self.workers or (int(ray.cluster_resources()["CPU"]) if cluster_is_named() else here)
         # In a list: Ray would fetch a bare reference for every task.
         plan = [ray.put((writer, list(tasks)))]
         write = ray.remote(_write)
@@ -58,7 +59,9 @@ class RayMapper:
                     threads = AT_THE_END if len(waiting) < most else 1
                     running.append(write.remote(plan, waiting.pop(), threads))
                 (done,), running = ray.wait(running)
-                yield ray.get(done)
+                outcome = ray.get(done)
+                _check_here(writer, outcome)
+                yield outcome
         except RayTaskError as error:
             if isinstance(error.cause, UserError):  # without Ray's traceback around it
                 raise error.cause from None
@@ -71,6 +74,16 @@ class RayMapper:
         finally:
             if running:
                 ray.wait(running, num_returns=len(running))
+
+
+def _check_here(writer: ShardWriter, outcome: ShardOutcome) -> None:
+    """Raises UserError where this process does not see what another wrote: a node wrote to a disk of its own."""
+    file = writer.staging / outcome.staged
+    if file.local is not None and outcome.rows and (file.kind() != "file" or file.size() != outcome.bytes):
+        raise UserError(
+            f"a node of the cluster wrote a shard that is not in {writer.staging.parent} here: its disk is its own; "
+            "keep datasets in a folder that all nodes share (--home), or in an object store (--store s3://...)"
+        )
 
 
 def _write(plan: list[Any], number: int, threads: int) -> ShardOutcome:
@@ -86,4 +99,11 @@ def _fetch(plan: Any) -> tuple[ShardWriter, list[ShardTask]]:
     import ray
 
     fetched: tuple[ShardWriter, list[ShardTask]] = ray.get(plan)
+    source = fetched[0].source.location
+    if source is not None and source.local is not None and source.kind() is None:
+        # Of a folder, every record would be called bad.
+        raise UserError(
+            f"a node of the cluster ({os.uname().nodename}) has no {source}: "
+            "keep the source in a folder that all nodes share, or in an object store (s3://..., gs://...)"
+        )
     return fetched

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Literal
 
 import torch
 
 from ganlib.data.augment import Augment
 from ganlib.data.batch import Batch, Batches, normalise, quantise, row_bytes
+from ganlib.data.memory import available_memory
 from ganlib.data.resident import ResidentBatches
 from ganlib.data.split import Split
 from ganlib.data.streamed import StreamedBatches
@@ -50,16 +49,3 @@ def choose_loading(split: Split, device: torch.device | str) -> Literal["residen
     if torch.device(device).type == "cuda":
         return "resident" if size <= torch.cuda.mem_get_info(device)[0] // 4 else "streamed"
     return "resident" if split.local and size <= available_memory() // 2 else "streamed"
-
-
-def available_memory() -> int:
-    """Bytes that this process can take without swapping: of the machine, or of its control group where that is less."""
-    if Path("/proc/meminfo").is_file():
-        fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        available = int(fields["MemAvailable"].split()[0]) * 1024
-    else:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()) != "max":
-        available = min(available, int(text))
-    return available

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ganlib.cores import cores
 from ganlib.data.dataset import Dataset
 from ganlib.data.duplicates import Duplicates, find_duplicates
 from ganlib.data.geometry import RESIZING
@@ -20,7 +21,7 @@ from ganlib.data.layout import Layout
 from ganlib.data.manifest import MOST_SKIPPED, SCHEMA_VERSION, Manifest, Shard, Skipped, SourceRecord, content_digest
 from ganlib.data.plan import ShardTask, plan_shards
 from ganlib.data.preparation import Preparation
-from ganlib.data.shard_writer import ShardOutcome, ShardWriter, SourceError, outcome_file, write_shard
+from ganlib.data.shard_writer import ShardOutcome, ShardWriter, SourceError, write_shard
 from ganlib.data.shards import ShardReader
 from ganlib.data.sources.base import SPLITS, Source, SplitName
 from ganlib.data.staging import Staging
@@ -42,11 +43,13 @@ def prepare_dataset(
     source: Source,
     preparation: Preparation,
     into: str | Path | Location,
-    name: str,
+    name: str | None,
     progress: Callable[[int, int], None] | None = None,
     mapper: Mapper | None = None,
 ) -> Dataset:
     """The dataset of `source` under `preparation`, `into / f"{name}-{digest[:12]}"`; written unless it is there whole.
+
+    Where name is None, it is whichever was prepared of the same before, by any name, or else called after the source.
 
     progress is called with (records done, records in all). mapper writes the shards; None does it in threads of this
     process. Memory stays within a few shards, plus what the source itself holds. Whatever writes the shards, and
@@ -57,16 +60,18 @@ def prepare_dataset(
     training images, and then nothing is left behind. Where it is cut off otherwise, the disk is full, or a store cannot
     be reached (UserErrors too), what is whole stays in `into / ".staging-..."`, for the next time to go on with.
     """
+    any_name, name = name is None, source.name if name is None else name
     if not name or name.startswith(".") or "/" in name or not name.isprintable():
         raise UserError(f"a dataset cannot be called {name!r}; choose a name without slashes, not beginning with a dot")
     layout = _layout(source, preparation)
-    staging = Staging(Location.of(into), _fingerprint(source, preparation, layout, name))
-    prepared = staging.prepared()
+    facts = _facts(source, preparation, layout)
+    staging = Staging(Location.of(into), canonical_digest({**facts, "name": name}), canonical_digest(facts))
+    prepared = staging.prepared(any_name)
     if prepared is not None:
         return prepared
     tasks = plan_shards(source, layout, preparation)
     with staging.alone():
-        prepared = staging.prepared()
+        prepared = staging.prepared(any_name)
         if prepared is not None:
             return prepared
         staging.clear_leftovers()
@@ -75,10 +80,16 @@ def prepare_dataset(
             outcomes = _write(writer, tasks, staging, progress, mapper or _in_threads)
             outcomes, duplicates = _leave_out_duplicates(writer, outcomes)
             manifest = _manifest(writer, name, outcomes, duplicates)
+            return staging.settle(manifest, outcomes)
         except SourceError:
             staging.place.remove()
             raise
-        return staging.settle(manifest)
+        except UserError:
+            # In an object store another may have come to its end meanwhile, and what was staged went with it.
+            prepared = staging.prepared()
+            if prepared is None:
+                raise
+            return prepared
 
 
 def _layout(source: Source, preparation: Preparation) -> Layout:
@@ -96,25 +107,23 @@ def _layout(source: Source, preparation: Preparation) -> Layout:
     return Layout((1, point.shape[1], 1), columns)
 
 
-def _fingerprint(source: Source, preparation: Preparation, layout: Layout, name: str) -> str:
-    return canonical_digest(
-        {
-            "source": source.fingerprint(),
-            "kind": source.kind,
-            "columns": layout.columns.model_dump(mode="json"),
-            "preparation": preparation.model_dump(mode="json"),
-            "schema_version": SCHEMA_VERSION,
-            # Shards of a preparation that was cut off are not gone on with where pictures are now resized otherwise.
-            "resizing": RESIZING,
-            "name": name,
-        }
-    )
+def _facts(source: Source, preparation: Preparation, layout: Layout) -> dict[str, Any]:
+    """All that decides the dataset but for its name."""
+    return {
+        "source": source.fingerprint(),
+        "kind": source.kind,
+        "columns": layout.columns.model_dump(mode="json"),
+        "preparation": preparation.model_dump(mode="json"),
+        "schema_version": SCHEMA_VERSION,
+        # Shards of a preparation that was cut off are not gone on with where pictures are now resized otherwise.
+        "resizing": RESIZING,
+    }
 
 
 def _in_threads(writer: ShardWriter, tasks: Sequence[ShardTask]) -> Iterator[ShardOutcome]:
-    cores = len(os.sched_getaffinity(0))
-    at_once = min(cores, len(tasks), _MOST_SHARDS)
-    writer = replace(writer, threads=-(-cores // at_once))
+    there = cores()
+    at_once = min(there, len(tasks), _MOST_SHARDS)
+    writer = replace(writer, threads=-(-there // at_once))
     with (
         # An image near Pillow's limit is read; one past it is a bad record, which is said in its place.
         warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
@@ -202,13 +211,9 @@ def _leave_out_duplicates(
 
 
 def _without(writer: ShardWriter, outcome: ShardOutcome, left_out: np.ndarray) -> ShardOutcome:
-    task, file = outcome.task, writer.staging / outcome.task.file
-    rows = ShardReader(file, writer.layout, outcome.rows, 0).load().rows().select(~left_out)
-    # First, and not written again: if this is cut off, the shard is made anew, with what is left out of it.
-    (writer.staging / outcome_file(task)).remove()
-    if not len(rows):
-        file.remove()
-    return write_shard(writer.staging, writer.layout, task, rows, outcome.skipped, outcome.sizes)
+    shard = ShardReader(writer.staging / outcome.staged, writer.layout, outcome.rows, 0).load()
+    rows = shard.rows().select(~left_out)
+    return write_shard(writer.staging, writer.layout, outcome.task, rows, outcome.skipped, outcome.sizes, reduced=True)
 
 
 def _manifest(writer: ShardWriter, name: str, outcomes: list[ShardOutcome], duplicates: Duplicates | None) -> Manifest:

@@ -39,9 +39,10 @@ class SourceError(UserError):
 class ShardOutcome(BaseModel):
     """What became of a ShardTask; kept beside the shard while a preparation lasts.
 
-    bytes, sha256: of the shard's file, `task.file`; bytes is 0, and there is no file, where no record was good.
+    bytes, sha256: of the shard's file, `staged`; bytes is 0, and there is no file, where no record was good.
     skipped: (record, reason). sizes: "WxH" of the pictures before resizing, and how many had it. class_counts,
     domain_counts: records a class or domain. hashes: base64 of 16 bytes a row, BLAKE2b of its pixels; empty for points.
+    reduced: whether records that are in train too were left out, after the shard was written whole.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +56,13 @@ class ShardOutcome(BaseModel):
     class_counts: list[int] | None
     domain_counts: list[int] | None
     hashes: str
+    reduced: bool = False
+
+    @property
+    def staged(self) -> str:
+        """The shard's file in the staging folder. A reduced one has its own: what is staged never changes, for another
+        preparation may be at work on it."""
+        return f"reduced-{self.task.file}" if self.reduced else self.task.file
 
     def pixel_hashes(self) -> NDArray[np.uint64]:
         """uint64 [rows, 2]."""
@@ -178,13 +186,12 @@ def write_shard(
     rows: Rows,
     skipped: list[tuple[str, str]],
     sizes: dict[str, int],
+    reduced: bool = False,
 ) -> ShardOutcome:
     """Writes the rows, and returns what is to be said of them. Raises UserError where that cannot be."""
     content = serialise(rows, layout) if len(rows) else b""
-    if len(rows):
-        (staging / task.file).write(content)
     classes, domains = layout.columns.class_names, layout.columns.domain_names
-    return ShardOutcome(
+    outcome = ShardOutcome(
         task=task,
         rows=len(rows),
         bytes=len(memoryview(content)),
@@ -194,7 +201,11 @@ def write_shard(
         class_counts=None if classes is None else np.bincount(rows.arrays["label"], minlength=len(classes)).tolist(),
         domain_counts=None if domains is None else rows.arrays["domains"].sum(axis=0, dtype=np.int64).tolist(),
         hashes=_pixel_hashes(rows) if layout.columns.dtype == "uint8" else "",
+        reduced=reduced,
     )
+    if len(rows):
+        (staging / outcome.staged).write(content)
+    return outcome
 
 
 def outcome_file(task: ShardTask) -> str:

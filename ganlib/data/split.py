@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganlib.data.columns import Columns
-from ganlib.data.layout import Layout
+from ganlib.data.layout import Layout, Rows
 from ganlib.data.manifest import Shard
 from ganlib.data.shards import LoadedShard, ShardReader
 from ganlib.data.storage import Location
@@ -103,16 +104,37 @@ class Split:
             raise ValueError("this dataset has no pairs")
         return self._take(indices, "partner")
 
+    def records(self, indices: NDArray[np.integer]) -> Rows:
+        """All columns of the records at `indices`, as `take` gives images; a shard is read once, and only theirs kept.
+
+        Raises IndexError out of range; UserError where a shard cannot be fetched.
+        """
+        self._check(indices)
+        taken = self._layout.empty(len(indices))
+        for owner, places in self._by_shard(indices):
+            rows, within = self._shard(owner).rows(), indices[places] - self._starts[owner]
+            for column, array in taken.arrays.items():
+                array[places] = rows.arrays[column].take(within, axis=0)
+            for place, row in zip(places.tolist(), within.tolist(), strict=True):
+                taken.names[place] = rows.names[row]
+                if taken.captions is not None and rows.captions is not None:
+                    taken.captions[place] = rows.captions[row]
+        return taken
+
     def _take(self, indices: NDArray[np.integer], side: Literal["images", "partner"]) -> NDArray[Any]:
         self._check(indices)
         if len(self.shards) == 1:
             return getattr(self._shard(0), side).take(indices, axis=0)
         taken = np.empty((len(indices), *self.image_shape), self.dtype)
+        for owner, places in self._by_shard(indices):
+            taken[places] = getattr(self._shard(owner), side).take(indices[places] - self._starts[owner], axis=0)
+        return taken
+
+    def _by_shard(self, indices: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """Each shard that holds some of them, and their places in `indices`."""
         owners = np.searchsorted(self._starts, indices, side="right") - 1
         for owner in np.unique(owners):
-            rows = np.flatnonzero(owners == owner)
-            taken[rows] = getattr(self._shard(int(owner)), side).take(indices[rows] - self._starts[owner], axis=0)
-        return taken
+            yield int(owner), np.flatnonzero(owners == owner)
 
     def _check(self, indices: NDArray[np.integer]) -> None:
         if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):

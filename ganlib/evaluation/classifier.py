@@ -31,6 +31,8 @@ FEATURES = 128
 BATCH = 128
 BLOCK = 500
 """Images that are judged at once."""
+GRADED = 1024
+"""Images on which it is itself graded at once."""
 IMAGES = 120_000
 """Images seen in training the classifier: two epochs of MNIST, more of smaller sets."""
 MAX_EPOCHS = 20
@@ -109,7 +111,7 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
                 progress((step + 1) * batch, steps * batch)
     network.eval()
     judged = dataset.split("test") if len(dataset.split("test")) else train
-    accuracy = _accuracy(network, dataset, judged.take(np.arange(len(judged))), judged_truth(dataset, judged))
+    accuracy = _accuracy(network, dataset, judged)
     content = save({name: tensor.contiguous() for name, tensor in network.state_dict().items()})
     (dataset.location / FILE).write(content)
     digest = hashlib.sha256(content).hexdigest()
@@ -178,9 +180,11 @@ class ClassifierExtractor(Extractor):
 
 
 @torch.no_grad()
-def _accuracy(network: Classifier, dataset: Dataset, images: np.ndarray, truth: np.ndarray) -> float:
-    right = 0
-    for first in range(0, len(images), 1024):
-        _, logits = network(normalise(torch.from_numpy(images[first : first + 1024])))
-        right += int((calls(logits, dataset) == truth[first : first + 1024]).sum())
+def _accuracy(network: Classifier, dataset: Dataset, judged: Split) -> float:
+    """Of a split, whose images are in memory a few at a time: a split may be larger than memory."""
+    truth, right = judged_truth(dataset, judged), 0
+    for first in range(0, len(judged), GRADED):
+        rows = np.arange(first, min(first + GRADED, len(judged)))
+        _, logits = network(normalise(torch.from_numpy(judged.take(rows))))
+        right += int((calls(logits, dataset) == truth[rows]).sum())
     return right / truth.size

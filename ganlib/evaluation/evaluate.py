@@ -35,12 +35,12 @@ def evaluate(
     also `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images
     are (0.01 is a perfect generator's), and `mifid/E`. `sharpness`: mean variance of the Laplacian over the training
     split's. Where E gives probabilities, `inception_score/E`. Each NAME has `NAME_se`, its standard error over the
-    samples' draw, and `NAME_floor`: that of the test split (its first `count` images) to the training split, what a
-    perfect generator of few images would still have.
+    samples' draw, and `NAME_floor`: that of the test split (`count` images of it, drawn) to the training split, what
+    a perfect generator of few images would still have.
 
-    With the dataset's classifier also `modes/covered`: classes that it finds; `modes/kl`: `kl_divergence` of their
-    shares to those that it finds in the training split; both with `_floor`, `modes/kl` with `_se`; `mode_share_min`
-    and, of up to `MOST_SHARES` classes, `mode_share/CLASS`. The numbers are the same each time: samples come from
+    With the dataset's classifier also `modes/covered/E`: classes that it finds; `modes/kl/E`: `kl_divergence` of their
+    shares to those that it finds in the training split; both with `_floor`, `modes/kl` with `_se`; `mode_share_min/E`
+    and, of up to `MOST_SHARES` classes, `mode_share/E/CLASS`. The numbers are the same each time: samples come from
     `seed`.
     """
     if dataset.dtype == np.float32:
@@ -57,7 +57,7 @@ def evaluate(
     named = {f"{name}/{extractor.label}": value for name, value in metrics.items()}
     named |= _sharpness(found, reference, held_out)
     if extractor.knows_classes and dataset.judged_names is not None:
-        named |= _mode_metrics(found, reference, held_out, dataset.judged_names)
+        named |= _mode_metrics(found, reference, held_out, dataset.judged_names, extractor.label)
     return named
 
 
@@ -71,7 +71,9 @@ def _sharpness(found: Findings, reference: Findings, held_out: HeldOut | None) -
     return metrics
 
 
-def _mode_metrics(found: Findings, reference: Findings, held_out: HeldOut | None, names: list[str]) -> dict[str, float]:
+def _mode_metrics(
+    found: Findings, reference: Findings, held_out: HeldOut | None, names: list[str], label: str
+) -> dict[str, float]:
     shares = mode_shares(found.statistics)
     # A class that the classifier finds nowhere in the data counts as found once.
     real = np.maximum(mode_shares(reference.statistics), 1 / reference.statistics.count)
@@ -85,6 +87,7 @@ def _mode_metrics(found: Findings, reference: Findings, held_out: HeldOut | None
         metrics |= {"modes/covered_floor": float((theirs > 0).sum()), "modes/kl_floor": kl_divergence(theirs, real)}
     if len(found.splits) > 1:
         metrics["modes/kl_se"] = jackknife_error(found.splits, lambda whole: kl_divergence(mode_shares(whole), real))
+    each: dict[str, float] = {}
     if len(shares) <= MOST_SHARES:
-        metrics |= {f"mode_share/{name}": float(share) for name, share in zip(names, shares, strict=True)}
-    return metrics
+        each |= {f"mode_share/{label}/{name}": float(share) for name, share in zip(names, shares, strict=True)}
+    return {f"{name}/{label}": value for name, value in metrics.items()} | each

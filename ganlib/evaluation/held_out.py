@@ -22,7 +22,7 @@ MOST_REMEMBERED = 1_000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Of a test split's first images: what `compare` says of them and what `memory` would, by name; their mean
+    """Of images drawn from a test split: what `compare` says of them and what `memory` would, by name; their mean
     `laplacian_variance`, None of images too small; their shares of the classes, None where nobody knows them; and what
     they say of memory: `memory_radius` and half their `memorisation_distance`.
     """

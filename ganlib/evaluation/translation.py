@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
 from ganlib.evaluation.confidence import SPLITS, jackknife_error, total
-from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.distances import frechet_distance, mode_shares
 from ganlib.evaluation.extractors import ClassifierExtractor, Extractor, RandomExtractor
 from ganlib.evaluation.samples import BLOCK
 from ganlib.evaluation.statistics import FeatureStatistics
@@ -34,11 +34,11 @@ def translation_metrics(
     where the dataset has a classifier of its domains, that: `fid_target/E/NAME`, the Frechet distance of what is
     translated to NAME to the training images that are in it; `fid_before/E/NAME`, that of the same images as they were;
     `fid_target_floor/E/NAME`, that of the held-out images that are in it; `fid_target_se/E/NAME`, the first one's
-    standard error over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With the classifier,
-    `called/NAME` and `called_before/NAME`: the share of the same images that it takes to be of NAME; `called_se/NAME`,
-    the first one's standard error; `judge_accuracy`: its own, on held-out images. `cycle/l1`: E|x - x'|, x' being
-    translated back, in [-1, 1] (StarGAN's reconstruction). Names without /NAME are means over the domains, and the
-    errors of these.
+    standard error over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With the classifier, C
+    being its label, `called/C/NAME` and `called_before/C/NAME`: the share of the same images that it takes to be of
+    NAME; `called_se/C/NAME`, the first one's standard error; `judge_accuracy/C`: its own, on held-out images.
+    `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction). Names without /NAME are
+    means over the domains, and the errors of these.
 
     Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
     """
@@ -86,13 +86,16 @@ def translation_metrics(
                 floor = frechet_distance(_statistics(split, held, extractor), real[number])
                 found.setdefault(f"fid_target_floor/{e}", {})[name] = floor
         if judged:
-            called = _share(total(statistics.after[-1]), domain)
-            found.setdefault("called", {})[name] = called
-            found.setdefault("called_se", {})[name] = float(np.sqrt(called * (1 - called) / (len(lacking) - 1)))
-            found.setdefault("called_before", {})[name] = _share(total(statistics.before[-1]), domain)
+            e = extractors[-1].label
+            called, was_called = (
+                float(mode_shares(total(sums[-1]))[domain]) for sums in (statistics.after, statistics.before)
+            )
+            found.setdefault(f"called/{e}", {})[name] = called
+            found.setdefault(f"called_se/{e}", {})[name] = float(np.sqrt(called * (1 - called) / (len(lacking) - 1)))
+            found.setdefault(f"called_before/{e}", {})[name] = was_called
     metrics = {"cycle/l1": sum(apart for apart, _ in distances) / max(sum(size for _, size in distances), 1)}
     if judged and dataset.manifest.classifier is not None:
-        metrics["judge_accuracy"] = dataset.manifest.classifier.accuracy
+        metrics[f"judge_accuracy/{extractors[-1].label}"] = dataset.manifest.classifier.accuracy
     for metric, values in found.items():
         each = np.array(list(values.values()))
         # The errors of independent numbers add up as squares.
@@ -134,11 +137,6 @@ def _statistics(split: Split, rows: NDArray[np.int64], extractor: Extractor) -> 
         for at in range(0, len(rows), BLOCK)
     )
     return total([*parts])
-
-
-def _share(statistics: FeatureStatistics, domain: int) -> float:
-    assert statistics.classes is not None
-    return float(statistics.classes[domain] / statistics.count)
 
 
 def _distance(images: NDArray[np.uint8], back: NDArray[np.uint8]) -> float:

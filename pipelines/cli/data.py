@@ -28,7 +28,7 @@ NameArgument = Annotated[str, typer.Argument(help="A prepared dataset: its name,
 
 
 def prepare(
-    name: Annotated[str, typer.Argument(help="A recipe, whose images are prepared; or a name for the dataset.")],
+    name: Annotated[str, typer.Argument(help="What the dataset is called; of a recipe's name, its images.")],
     overrides: OverridesArgument = None,
     source: SourceOption = None,
     kind: KindOption = None,

@@ -48,7 +48,7 @@ def sample(
         list[str] | None,
         typer.Option(help='Where its parts are: "x,y x,y - x,y", - for one that is not there; or a .json file.'),
     ] = None,
-    source: Annotated[
+    inputs: Annotated[
         Path | None,
         typer.Option("--input", help="An image or a folder of them, for a generator that makes images from images."),
     ] = None,
@@ -63,7 +63,7 @@ def sample(
 ) -> None:
     """Draw images from a trained generator: the same seed, told the same, gives the same images."""
     sampler, domain_names = _open(run, home)
-    things = things_of(Given(labels, text, box, keypoints, source, domain), sampler.recipe, domain_names)
+    things = things_of(Given(labels, text, box, keypoints, inputs, domain), sampler.recipe, domain_names)
     if interpolate:
         _from_one_to_the_next(sampler, things, interpolate, count, seed, out)
     else:

@@ -103,13 +103,14 @@ def tune(
         uri = open_tracking(opened, tracking)
     else:
         assert recipe is not None
-        drawn = {word.partition("=")[0]: word.partition("=")[2] for word in words or () if _draws(word)}
-        changes = overrides_of([word for word in words or () if not _draws(word)], kind)
+        drawn = {word.partition("=")[0]: word.partition("=")[2] for word in words or () if draws(word)}
+        changes = overrides_of([word for word in words or () if not draws(word)], kind)
         found = find_recipe(recipe, changes)
         texts = ({} if space is None else read_space(space)) | drawn
         Space.parse(found, texts or own_space(found))  # before minutes go into a dataset
         uri = open_tracking(opened, tracking)
-        dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
+        judge = found.evaluate.extractor
+        dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
         settings = Settings(
             dataset_path=str(dataset.location),
             finalists=finalists,
@@ -164,7 +165,7 @@ def _why(outcome: Outcome) -> str:
     return said[0] if said else "none came to a rung"
 
 
-def _draws(word: str) -> bool:
+def draws(word: str) -> bool:
     """Whether a word of the command line is part of the space."""
     from tuning.distributions import is_distribution
 

@@ -10,7 +10,9 @@ from PIL import Image
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
 from ganlib.data.batches import normalise
+from ganlib.data.split import Split
 from ganlib.errors import UserError
+from ganlib.evaluation import classifier
 from ganlib.evaluation.classifier import Classifier, load_classifier, train_classifier
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractors import ClassifierExtractor, InstanceExtractor, RandomExtractor, extractor_for
@@ -77,20 +79,22 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     shares = np.bincount(train.labels) / len(train)
     assert metrics["fid/classifier"] == pytest.approx(0, abs=1e-4)
     assert metrics["fid_floor/classifier"] > 0.01
-    assert [metrics[f"mode_share/{digit}"] for digit in range(10)] == pytest.approx(shares, abs=0.01)
-    assert metrics["modes/covered"] == 10
-    assert 0 <= metrics["modes/kl"] < 0.01
-    assert metrics["mode_share_min"] == min(metrics[f"mode_share/{digit}"] for digit in range(10))
+    assert labelled[f"modes/covered/{extractor_for(classified).label}"] == 10
+    each = [metrics[f"mode_share/classifier/{digit}"] for digit in range(10)]
+    assert each == pytest.approx(shares, abs=0.01)
+    assert metrics["modes/covered/classifier"] == 10
+    assert 0 <= metrics["modes/kl/classifier"] < 0.01
+    assert metrics["mode_share_min/classifier"] == min(each)
     assert 9 < metrics["inception_score/classifier"] <= 10
     assert 9 < metrics["inception_score_floor/classifier"] <= 10
     assert 0 < metrics["inception_score_se/classifier"] < 0.1
-    each = {"fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "memorised", "mifid"}
-    judged = {f"{name}{suffix}/classifier" for name in each for suffix in ("", "_se", "_floor")}
-    modes = {"modes/covered", "modes/kl", "mode_share_min", *(f"mode_share/{digit}" for digit in range(10))}
-    modes |= {"modes/covered_floor", "modes/kl_floor", "modes/kl_se"}
-    assert metrics["modes/covered_floor"] == 10
-    assert 0 <= metrics["modes/kl_floor"] < 0.1
-    assert 0 <= metrics["modes/kl_se"] < 0.01
+    of_features = {"fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "memorised", "mifid"}
+    judged = {f"{name}{suffix}/classifier" for name in of_features for suffix in ("", "_se", "_floor")}
+    modes = {"modes/covered", "modes/kl", "mode_share_min", "modes/covered_floor", "modes/kl_floor", "modes/kl_se"}
+    modes = {f"{name}/classifier" for name in modes} | {f"mode_share/classifier/{digit}" for digit in range(10)}
+    assert metrics["modes/covered_floor/classifier"] == 10
+    assert 0 <= metrics["modes/kl_floor/classifier"] < 0.1
+    assert 0 <= metrics["modes/kl_se/classifier"] < 0.01
     assert metrics.keys() == judged | modes | {"sharpness", "sharpness_se", "sharpness_floor"}
 
 
@@ -121,6 +125,29 @@ def test_a_dataset_without_test_images_has_an_accuracy_too(few: Dataset) -> None
     assert record is not None
     assert 0 <= record.accuracy <= 1
     assert Dataset.open(few.path).manifest.classifier == record
+
+
+def test_it_is_graded_a_block_at_a_time(digits16: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A split may be larger than memory; and the blocks, the last of them smaller, add up to all of it."""
+    shutil.copytree(digits16.path, tmp_path / "digits")
+    dataset, taken, take = Dataset.open(tmp_path / "digits"), [], Split.take
+
+    def counted(self: Split, indices: np.ndarray) -> np.ndarray:
+        taken.append(len(indices))
+        return take(self, indices)
+
+    monkeypatch.setattr(classifier, "IMAGES", 10 * classifier.BATCH)
+    monkeypatch.setattr(classifier, "GRADED", 60)
+    monkeypatch.setattr(Split, "take", counted)
+    record = train_classifier(dataset).manifest.classifier
+    test = dataset.split("test")
+    assert len(test) == 194
+    assert taken[-4:] == [60, 60, 60, 14]
+    assert max(taken) <= classifier.BATCH
+    _, logits = load_classifier(Dataset.open(dataset.path))(normalise(torch.from_numpy(test.images.copy())))
+    assert record is not None
+    assert record.accuracy == (logits.argmax(1).numpy() == test.labels).mean()
+    assert 0.2 < record.accuracy < 1
 
 
 def test_a_damaged_or_absent_classifier_is_said(few: Dataset) -> None:

@@ -13,11 +13,13 @@ from PIL import Image
 
 from ganlib import Preparation, prepare_dataset
 from ganlib.contact_sheet import CELL, GAP, LINE, MARK, contact_sheet
-from ganlib.data import Columns
+from ganlib.data import Columns, plan
+from ganlib.data.shards import LoadedShard, ShardReader
 from ganlib.data.sources.base import Record
 from ganlib.errors import UserError
+from tests.s3 import s3_folder  # noqa: F401
 
-from .data.list_source import ListSource
+from .data.list_source import ListSource, noise
 
 WHITE, GREEN, BLUE = (255, 255, 255), (0, 200, 0), (0, 0, 200)
 
@@ -88,3 +90,44 @@ def test_a_split_without_images_is_said(tmp_path: Path) -> None:
     dataset = prepare_dataset(source, Preparation(size=16, channels=3), tmp_path, "sheet")
     with pytest.raises(UserError, match="dataset sheet has no test images to show"):
         contact_sheet(dataset, "test", 4)
+
+
+def test_of_a_store_each_shard_is_fetched_once_and_shows_what_a_disk_s_does(
+    tmp_path: Path,
+    s3_folder: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "SHARD_BYTES", 4 * 3 * 8 * 8 * 2)  # four pairs
+    columns = Columns(
+        class_names=["cat", "dog"],
+        domain_names=["wet", "old"],
+        captions=True,
+        boxes=True,
+        keypoint_names=["eye"],
+        partner=True,
+    )
+    records = {
+        f"{row:02d}": Record(
+            noise(row),
+            partner=noise(100 + row),
+            label=row % 2,
+            domains=(row % 3 // 2, row % 2),
+            captions=(f"number {row}",),
+            box=(1, 1, 2 + row % 4, 3),
+            keypoints=np.array([[row % 8, 2, 1]], np.float32),
+        )
+        for row in range(40)
+    }
+    source = ListSource(records, columns, {"train": range(40), "test": range(0)})
+    here, there = (prepare_dataset(source, Preparation(size=8), into, "sheet") for into in (tmp_path, s3_folder))
+    assert len(there.manifest.shards) == 10
+    fetched, load = [], ShardReader.load
+
+    def counted(self: ShardReader) -> LoadedShard:
+        fetched.append(self.start)
+        return load(self)
+
+    monkeypatch.setattr(ShardReader, "load", counted)
+    sheet = contact_sheet(there, "train", 24)
+    assert fetched == list(range(0, 40, 4))
+    assert sheet == contact_sheet(here, "train", 24)

@@ -1,6 +1,7 @@
 """Distances in closed form and against torch-fidelity's functions; statistics that add up; evaluation as a whole."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,20 @@ def test_inception_score_and_mode_shares_of_sure_and_of_clueless_judgements() ->
     assert mode_shares(one).tolist() == [0, 0, 1, 0]
     clueless = FeatureStatistics.of(np.zeros((8, 2)), np.full((8, 4), 0.25))
     assert inception_score(clueless) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("score", [inception_score, mode_shares])
+def test_class_probabilities_that_are_no_numbers_are_said_though_the_features_are_sound(
+    score: Callable[[FeatureStatistics], object],
+) -> None:
+    """A broken head on a sound body: NaN is the largest of its row, and would be counted to a class."""
+    probabilities = np.full((8, 4), 0.25)
+    sound = FeatureStatistics.of(np.zeros((8, 2)), probabilities)
+    probabilities[3] = np.nan
+    broken = FeatureStatistics.of(np.zeros((8, 2)), probabilities)
+    for statistics in (broken, sound + broken):
+        with pytest.raises(UserError, match="class probabilities are NaN or infinite: the images, or the weights of"):
+            score(statistics)
 
 
 def test_kl_divergence_is_scipys_and_that_of_a_collapse_the_logarithm_of_the_modes() -> None:

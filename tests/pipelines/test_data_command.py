@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from PIL import Image
 
 from ganlib.data import Dataset
+from pipelines.prepare import DatasetRequest
+from pipelines.run_folder import Home
+from pipelines.shipped import find_recipe
 from tests.pipelines.test_cli import gan, refused
 from tests.s3 import s3_folder
 
@@ -71,6 +75,34 @@ def test_a_prepared_dataset_is_a_source_by_its_name(captioned: Path, tmp_path: P
     assert capsys.readouterr().out.splitlines()[0] == first.splitlines()[0]
     said = refused(capsys, "train", "avatars", "--source", "squares", "--home", home)
     assert "16x16x3" in said
+
+
+def test_a_dataset_has_the_name_that_it_is_given_though_it_is_a_recipe_s(
+    captioned: Path, tmp_path: Path, capsys
+) -> None:
+    """And whoever trains on that source, by whichever recipe, has this dataset: nothing is prepared twice."""
+    home = tmp_path / "home"
+    words = ["--source", captioned, "--home", home, "data.size=16", "--max-bad", 0.1]
+    assert gan("prepare", "avatars", *words) == 0
+    (folder,) = (home / "datasets").glob("[!.]*")
+    assert folder.name.rpartition("-")[0] == "avatars"
+    assert gan("data", "show", "avatars", "--home", home, "-o", tmp_path / "sheet.png") == 0
+    assert str(folder) in capsys.readouterr().out
+
+    def from_it(recipe: str) -> Dataset:
+        found = find_recipe(recipe, ["data.size=16", "data.max_bad=0.1"])
+        return DatasetRequest(found.data, Home(home), str(captioned)).prepare()
+
+    for recipe in ("avatars", "dcgan-64"):
+        assert from_it(recipe).path == folder
+    # A second name is a second dataset, of the same content; with the first one gone, it is the one.
+    assert gan("prepare", "others", "data.channels=3", *words) == 0
+    assert sorted(path.name for path in (home / "datasets").glob("[!.]*")) == [
+        folder.name,
+        folder.name.replace("avatars", "others"),
+    ]
+    shutil.rmtree(folder)
+    assert from_it("avatars").name == "others"
 
 
 def test_too_many_bad_records_stop_it(captioned: Path, tmp_path: Path, capsys) -> None:

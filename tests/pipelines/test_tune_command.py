@@ -78,7 +78,9 @@ def test_what_is_the_same_for_all_trials_cannot_be_drawn() -> None:
 def test_a_metric_is_known_by_its_name_before_anything_is_trained(dataset: Dataset) -> None:
     assert metric_named("fid", DIGITS, dataset).startswith("fid/classifier-")
     assert metric_named("fid/classifier", DIGITS, dataset) == metric_named("fid", DIGITS, dataset)
-    assert metric_named("modes/covered", DIGITS, dataset) == "modes/covered"
+    label = metric_named("fid", DIGITS, dataset).removeprefix("fid/")
+    assert metric_named("modes/covered", DIGITS, dataset) == f"modes/covered/{label}"
+    assert metric_named("recall", DIGITS, dataset) == f"recall/{label}"
     with pytest.raises(UserError, match=r"there is no metric 'fido'.*fid/classifier") as raised:
         metric_named("fido", DIGITS, dataset)
     assert "\n" not in str(raised.value)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ganlib.data.columns import Columns
 from ganlib.data.reading import Reading
+from ganlib.data.storage import Location
 
 SplitName = Literal["train", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "test")
@@ -52,6 +53,8 @@ class Source(ABC):
     name: str
     reading: Reading = Reading()
     """The options that it was opened with; the manifest keeps them."""
+    location: Location | None = None
+    """The folder or file of the person's that it is read from; None where there is none."""
 
     @property
     @abstractmethod

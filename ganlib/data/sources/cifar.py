@@ -39,10 +39,11 @@ class Cifar10Source(Source):
     """
 
     kind = "cifar10"
+    location: Location
 
     def __init__(self, location: Location) -> None:
         self.name = "cifar10"
-        self._location = location
+        self.location = location
         present = {entry.name: entry for entry in location.list()}
         train = [present[name] for name in TRAIN_FILES if name in present]
         if not train:
@@ -72,7 +73,7 @@ class Cifar10Source(Source):
         return {"train": range(self._train_rows), "test": range(self._train_rows, self._train_rows + self._test_rows)}
 
     def fingerprint(self) -> str:
-        return canonical_digest([self.kind, str(self._location), self._files])
+        return canonical_digest([self.kind, str(self.location), self._files])
 
     def read(self, index: int) -> Record:
         content = self._content()
@@ -90,7 +91,7 @@ class Cifar10Source(Source):
     def _read(self) -> _Content:
         images, labels = [], []
         for file in self._files:
-            path = self._location / file.name
+            path = self.location / file.name
             content = np.frombuffer(path.read(), np.uint8)
             if len(content) != file.size:
                 raise UserError(f"{path} has changed while it was read; begin again")

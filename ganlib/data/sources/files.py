@@ -20,7 +20,7 @@ class FilesSource(Source):
 
     def __init__(self, tree: FileTree, reading: Reading) -> None:
         self.tree, self.reading = tree, reading
-        self.name = tree.name
+        self.name, self.location = tree.name, tree.location
         self._faults: list[tuple[str, str]] = []
 
     def _set_records(self, columns: Columns, names: Iterable[str], split_of: Callable[[str], SplitName] | None) -> None:

@@ -39,7 +39,7 @@ class _MnistScenes(Source):
 
     def __init__(self, location: Location | None, reading: Reading) -> None:
         self.name = self.kind
-        self.reading = reading
+        self.reading, self.location = reading, location
         self._count, self._seed = reading.count, reading.seed
         self._digits: Source
         if location is None:

@@ -48,7 +48,7 @@ class ParquetSource(Source):
     kind = "parquet"
 
     def __init__(self, location: Location, reading: Reading) -> None:
-        self.name = location.name.removesuffix(".parquet")
+        self.name, self.location = location.name.removesuffix(".parquet"), location
         train, test = _find_files(location)
         entries = train + test
         alone = location.kind() == "file"

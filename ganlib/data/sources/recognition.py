@@ -23,7 +23,7 @@ from ganlib.errors import UserError
 
 Kind = Literal["parquet", "idx", "domains", "captions", "attributes", "pairs", "pair-folders", "folder"]
 
-_IDX = re.compile(r"(train|t10k)-(images-idx3|labels-idx1)-ubyte(\.gz)?")
+_IDX = re.compile(r"(train|t10k)-(images[-.]idx3|labels[-.]idx1)-ubyte(\.gz)?")
 _LOOKED_AT = 8
 
 

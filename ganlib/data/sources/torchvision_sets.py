@@ -124,6 +124,7 @@ def _celeba_location() -> Location:
     folder = _cache() / "celeba"
 
     def fetch() -> None:
+        from gdown.exceptions import DownloadError  # torchvision fetches from Google Drive by gdown
         from torchvision.datasets import CelebA
         from torchvision.datasets.utils import download_file_from_google_drive, extract_archive
 
@@ -134,7 +135,10 @@ def _celeba_location() -> Location:
                     download_file_from_google_drive(identity, into, name, md5)
             extract_archive(into / _CELEBA_FILES[0], remove_finished=True)
 
-        _fetch_folder(folder, fetch_into)
+        try:
+            _fetch_folder(folder, fetch_into)
+        except DownloadError as error:  # what Google answers where a file was fetched too often that day
+            raise RuntimeError(" ".join(str(error).split())) from error
 
     _fetch("CelebA", folder.is_dir, fetch)
     return Location.of(folder)

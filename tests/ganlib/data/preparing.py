@@ -57,7 +57,7 @@ def together(into: str, count: int) -> None:
             os.close(go)
             os.read(start, 1)
             dataset = prepare_dataset(source(), PREPARATION, into, "x")
-            os.write(1, f"{written} {dataset.path.name}\n".encode())
+            os.write(1, f"{written} {dataset.location.name}\n".encode())
             os._exit(0)
     os.close(go)  # all go at once
     for _ in range(count):

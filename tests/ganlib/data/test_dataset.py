@@ -124,6 +124,15 @@ def test_every_column_comes_out_as_it_went_in(tmp_path: Path, monkeypatch: pytes
     for taken, first in ((split.take(np.array([4, 1])), 0), (split.take_partner(np.array([4, 1])), 100)):
         centres = [np.asarray(noise(first + row, 16, 8))[:, 4:12] for row in (4, 1)]
         np.testing.assert_array_equal(taken, np.stack(centres))
+    found = split.records(np.array([4, 1, 4]))
+    assert found.names == ["4", "1", "4"]
+    assert found.captions == [["number 4"], ["number 1"] * 2, ["number 4"]]
+    assert found.arrays["domains"].tolist() == [[0, 1], [1, 1], [0, 1]]
+    for column, values in (("box", box), ("keypoints", keypoints), ("image", split.images)):
+        np.testing.assert_array_equal(found.arrays[column], values[[4, 1, 4]])
+    np.testing.assert_array_equal(found.arrays["partner"], split.take_partner(np.array([4, 1, 4])))
+    with pytest.raises(IndexError, match="5"):
+        split.records(np.array([5]))
     empty = dataset.split("test")
     assert empty.column("domains").shape == (0, 2)  # type: ignore[union-attr]
     assert empty.column("captions") == []

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ganlib.data.columns import Columns
-from ganlib.data.sources.idx import IdxSource, read_idx
+from ganlib.data.sources import idx_files, open_source
+from ganlib.data.sources.idx import IdxSource
+from ganlib.data.sources.idx_files import read_idx
 from ganlib.data.storage import Location
 from ganlib.errors import UserError
 from tests.s3 import s3_folder  # noqa: F401
@@ -128,7 +130,7 @@ def test_an_object_store_is_read_alike(write_idx: WriteIdx, s3_folder: str) -> N
     folder = Location.of(s3_folder) / "digits"
     for name, array in ((f"{IMAGES}.gz", images), (LABELS, labels)):
         (folder / name).write(write_idx(name, array).read_bytes())
-    assert IdxSource.is_in(folder)
+    assert open_source(str(folder)).kind == "idx"
     source = pickle.loads(pickle.dumps(IdxSource(folder)))
     assert (source.name, source.columns.class_names) == ("digits", list("0123456"))
     np.testing.assert_array_equal(source.block(range(50), (8, 8, 1)), images[..., None])
@@ -149,8 +151,59 @@ def test_the_fingerprint_follows_the_files_and_needs_none_of_their_content(write
 
 
 def test_its_files_are_recognised(write_idx: WriteIdx, tmp_path: Path) -> None:
-    assert not IdxSource.is_in(Location.of(tmp_path))
-    assert IdxSource.is_in(Location.of(write_idx(f"{TEST_LABELS}.gz", np.zeros(4, np.uint8)).parent))
+    """In both spellings: LeCun's, and Kaggle's."""
+    assert open_source(write_idx(f"{IMAGES}.gz", noise(4, 8, 8)).parent).kind == "idx"
+    (tmp_path / "idx").rename(tmp_path / "first")
+    write_idx("train-images.idx3-ubyte", noise(4, 8, 8))
+    write_idx("train-labels.idx1-ubyte", np.arange(4, dtype=np.uint8))
+    write_idx("t10k-images.idx3-ubyte.gz", 255 - noise(2, 8, 8))
+    folder = write_idx("t10k-labels.idx1-ubyte", np.array([1, 0], np.uint8)).parent
+    source = open_source(folder)
+    assert source.kind == "idx"
+    assert source.splits == {"train": range(4), "test": range(4, 6)}
+    np.testing.assert_array_equal(source.block(range(4), (8, 8, 1)), noise(4, 8, 8)[..., None])
+    np.testing.assert_array_equal(source.block(range(4, 6), (8, 8, 1)), 255 - noise(2, 8, 8)[..., None])
+    assert source.labels(range(6)).tolist() == [0, 1, 2, 3, 1, 0]
+    with pytest.raises(UserError, match=r"train-images\.idx3-ubyte is one IDX file of several"):
+        open_source(folder / "train-images.idx3-ubyte")
+
+
+def test_of_a_raw_file_only_what_is_asked_for_is_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / IMAGES
+    with path.open("wb") as file:
+        file.write(struct.pack(">4I", 0x803, 500_000, 28, 28))
+        file.truncate(16 + 500_000 * 784)  # 392 MB, with holes that read as zeros
+        file.seek(16 + 499_998 * 784)
+        file.write(noise(2, 28, 28).tobytes())
+    tracemalloc.start()
+    source = opened(tmp_path)
+    assert len(source.names) == 500_000
+    assert not source.block(range(1000, 1100), (28, 28, 1)).any()
+    np.testing.assert_array_equal(source.block(range(499_998, 500_000), (28, 28, 1)), noise(2, 28, 28)[..., None])
+    np.testing.assert_array_equal(np.asarray(source.read(499_999).image), noise(2, 28, 28)[1])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+    with path.open("r+b") as file:
+        file.truncate(16 + 784)
+    with pytest.raises(UserError, match=f"{path} was cut short while it was read"):
+        source.read(1)
+
+
+def test_a_large_raw_file_in_a_store_is_read_by_position(
+    write_idx: WriteIdx,
+    s3_folder: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, images = Location.of(s3_folder), noise(3000, 28, 28)
+    (folder / IMAGES).write(write_idx(IMAGES, images).read_bytes())
+    monkeypatch.setattr(idx_files, "READ_WHOLE", 1 << 20)
+    read = []
+    monkeypatch.setattr(idx_files, "read_idx", lambda *place: read.append(place))
+    source = IdxSource(folder)
+    for rows in (range(2990, 3000), range(5), range(1300, 1400)):  # a block of a mebibyte holds 1,337
+        np.testing.assert_array_equal(source.block(rows, (28, 28, 1)), images[list(rows), ..., None])
+    assert read == []
 
 
 def test_bad_headers_and_bodies_are_named(write_idx: WriteIdx) -> None:
@@ -257,12 +310,19 @@ def test_any_file_is_read_or_refused_within_what_its_size_justifies(
 ) -> None:
     path = tmp_path / file[0]
     path.write_bytes(file[1])
+    array = images = None
     tracemalloc.start()
     try:
         with suppress(UserError):
             array = read_idx(path, dimensions)
             assert array.ndim == dimensions
             assert 0 < array.size <= len(file[1]) * (1032 if path.suffix == ".gz" else 1)
+        if dimensions == 3 and path.suffix != ".gz":
+            with suppress(UserError):
+                images = idx_files.open_images(Location.of(path))[:]
+            assert (images is None) == (array is None)
+            if images is not None and array is not None:
+                np.testing.assert_array_equal(images, array)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

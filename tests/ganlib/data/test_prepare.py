@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from ganlib.data import Columns, Dataset, Preparation, open_source, plan, prepare_dataset
+from ganlib.data import Columns, Dataset, Preparation, open_source, plan, prepare_dataset, staging
 from ganlib.data.prepare import ShardOutcome, ShardTask, ShardWriter
 from ganlib.data.sources.base import Record
+from ganlib.data.storage import Location
 from ganlib.errors import UserError
+from tests.s3 import s3_folder
 
 from .conftest import SavePicture
 from .list_source import ListSource, noise, noises
+
+__all__ = ["s3_folder"]
 
 SMALL = Preparation(size=8)
 
@@ -85,10 +92,14 @@ def test_a_fingerprint_that_is_known_opens_without_reading(tmp_path: Path) -> No
 @pytest.mark.parametrize("memory", ["", "[]", "nonsense", '{"dataset": "../x-000000000000"}', "[" * 100_000])
 def test_a_broken_memory_of_what_was_prepared_costs_only_time(tmp_path: Path, memory: str) -> None:
     dataset = prepare_dataset(noises(20), SMALL, tmp_path, "x")
-    (kept,) = (tmp_path / ".prepared").iterdir()
-    kept.write_text(memory)
-    assert prepare_dataset(noises(20), SMALL, tmp_path, "x").path == dataset.path
-    assert dataset.path.name in kept.read_text()
+    kept = list((tmp_path / ".prepared").iterdir())
+    assert len(kept) == 2  # by the name, and by whichever name
+    for name, mended in (("x", 2), (None, 1)):
+        for path in kept:
+            path.write_text(memory)
+        # The source is a list, and is called so.
+        assert prepare_dataset(noises(20), SMALL, tmp_path, name).path.name == f"{name or 'list'}-{dataset.digest[:12]}"
+        assert sum(dataset.digest[:12] in path.read_text() for path in kept) == mended
 
 
 def test_the_same_content_from_elsewhere_is_the_same_dataset(save_picture: SavePicture, tmp_path: Path) -> None:
@@ -101,7 +112,7 @@ def test_the_same_content_from_elsewhere_is_the_same_dataset(save_picture: SaveP
     again = prepare_dataset(open_source(tmp_path / "pictures"), SMALL, tmp_path / "out", "x")
     assert again.path == dataset.path
     assert {path: path.stat().st_mtime_ns for path in dataset.path.iterdir()} == before
-    assert len(list((tmp_path / "out" / ".prepared").iterdir())) == 2
+    assert len(list((tmp_path / "out" / ".prepared").iterdir())) == 2 * 2  # of two sources, by name and without
 
 
 def test_every_field_of_the_preparation_makes_another_dataset(tmp_path: Path) -> None:
@@ -300,6 +311,46 @@ def test_leftovers_of_the_killed_go_after_a_day(tmp_path: Path) -> None:
         os.utime(path, (time.time() - 90_000, time.time() - 90_000))
     prepare_dataset(noises(3), SMALL, tmp_path, "x")
     assert [path.exists() for path in (old, stale, young, other)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("store", ["local", "s3"])
+def test_what_is_staged_goes_once_nobody_has_gone_on_with_it_for_a_month(
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    store: str,
+) -> None:
+    into = Location.of(tmp_path / "out" if store == "local" else request.getfixturevalue("s3_folder"))
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    def cut_off(name: str) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            prepare_dataset(noises(20), SMALL, into, name, interrupt)
+
+    def staged() -> int:
+        return sum(entry.folder and entry.name.startswith(".staging-") for entry in into.list())
+
+    cut_off("a")
+    now, passed = time.time(), 0.0
+    monkeypatch.setattr(staging, "time", SimpleNamespace(time=lambda: now + passed))
+    passed = 29 * 24 * 3600
+    cut_off("b")
+    assert staged() == 2
+    passed = 31 * 24 * 3600
+    if into.local is not None:
+        places = [entry.name for entry in into.list() if entry.folder and entry.name.startswith(".staging-")]
+        with ExitStack() as at_work:  # somebody, on both
+            for place in places:
+                fcntl.flock(at_work.enter_context((into.local / f"{place}.lock").open("w")), fcntl.LOCK_EX)
+            prepare_dataset(noises(20), SMALL, into, "c")
+        assert staged() == 2
+        (into.local / ".staging-0123456789ab.lock").touch()  # of one that was killed before it wrote anything
+    dataset = prepare_dataset(noises(21), SMALL, into, "d")
+    assert staged() == 0
+    assert not [entry.name for entry in into.list() if entry.name.endswith(".lock")]
+    dataset.verify()
 
 
 def test_seventy_thousand_images_open_from_few_files(mnist: Dataset) -> None:

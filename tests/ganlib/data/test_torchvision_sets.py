@@ -5,18 +5,21 @@ import hashlib
 import io
 import pickle
 import struct
-import sys
 import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from requests import PreparedRequest, Response
 
 from ganlib.data.columns import Columns
 from ganlib.data.reading import Reading
@@ -195,23 +198,93 @@ def test_celeba_is_read_as_torchvision_leaves_it(cache: Path) -> None:
         np.testing.assert_array_equal(np.asarray(source.read(row).image), pictures[row])
 
 
+class Drive(Quiet):
+    """As Google Drive answers: a file is an attachment, and a page stands where there is none to be had."""
+
+    def end_headers(self) -> None:
+        if not self.path.endswith(".html"):
+            self.send_header("Content-Disposition", f'attachment; filename="{self.path[1:]}"')
+        super().end_headers()
+
+
+@pytest.fixture
+def drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of what Google Drive holds, by identity, as far as gdown sees."""
+    pytest.importorskip("gdown", reason="gdown is not installed; install the project again")
+    from requests.adapters import HTTPAdapter
+
+    folder, send = tmp_path / "drive", HTTPAdapter.send
+    folder.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Drive, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def to_here(self: HTTPAdapter, request: PreparedRequest, **options: Any) -> Response:
+            assert request.url is not None
+            assert request.url.startswith("https://drive.google.com/")
+            (identity,) = parse_qs(urlsplit(request.url).query)["id"]
+            request.url = f"http://127.0.0.1:{server.server_port}/{identity}"
+            return send(self, request, **options)
+
+        monkeypatch.setattr(HTTPAdapter, "send", to_here)
+        monkeypatch.setenv("HOME", str(tmp_path))  # where gdown keeps its cookies
+        yield folder
+        server.shutdown()
+
+
+def test_celeba_is_fetched_from_google_drive(cache: Path, drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CelebA
+
+    image = io.BytesIO()
+    Image.new("RGB", (178, 218), (0, 120, 0)).save(image, "png")
+    with zipfile.ZipFile(drive / "pictures", "w") as archive:
+        for number in (1, 2):
+            archive.writestr(f"img_align_celeba/{number:06d}.jpg", image.getvalue())
+    (drive / "attributes").write_text("2\nBald Smiling \n000001.jpg -1  1\n000002.jpg  1  1\n")
+    (drive / "partition").write_text("000001.jpg 0\n000002.jpg 2\n")
+    names = {
+        "pictures": "img_align_celeba.zip",
+        "attributes": "list_attr_celeba.txt",
+        "partition": "list_eval_partition.txt",
+    }
+    files = [(identity, md5((drive / identity).read_bytes()), name) for identity, name in names.items()]
+    monkeypatch.setattr(CelebA, "file_list", [*files, ("none", "0" * 32, "identity_CelebA.txt")])
+    source = TorchvisionSource("celeba", Reading())
+    assert source.splits == {"train": range(1), "test": range(1, 2)}
+    assert source.columns == Columns(domain_names=["Bald", "Smiling"])
+    assert [source.read(row).domains for row in range(2)] == [(0, 1), (1, 1)]
+    picture = source.read(1).image
+    assert isinstance(picture, Image.Image)
+    assert (picture.size, picture.getpixel((0, 0))) == ((178, 218), (0, 120, 0))
+    assert not (cache / "celeba" / "img_align_celeba.zip").exists()
+
+
+def test_google_s_refusal_is_one_line(cache: Path, drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CelebA
+
+    (drive / "quota.html").write_text("<p>Too many users have viewed or downloaded this file recently.</p>")
+    for identity, reason in (("quota.html", "have had many accesses"), ("absent", "404")):
+        monkeypatch.setattr(CelebA, "file_list", [(identity, "0" * 32, "img_align_celeba.zip")])
+        line = f"cannot download CelebA into {cache} .*{reason}.*give the folder of its files with --source"
+        with pytest.raises(UserError, match=line) as caught:
+            TorchvisionSource("celeba", Reading())
+        assert "\n" not in str(caught.value)
+        assert [path.name for path in cache.iterdir()] == [".fetching"]
+
+
 def test_without_a_network_one_line_says_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torchvision = pytest.importorskip("torchvision.datasets")
     for data_set in ("MNIST", "FashionMNIST"):
         monkeypatch.setattr(getattr(torchvision, data_set), "mirrors", [NOBODY])
     monkeypatch.setattr(torchvision_sets, "CIFAR10_URL", f"{NOBODY}cifar-10-binary.tar.gz")
-    monkeypatch.setitem(sys.modules, "gdown", None)  # CelebA is on Google Drive, for which torchvision needs it
     lines = {
         "mnist": "cannot download MNIST into .*refused.*give the folder of its files with --source",
         "fashion-mnist": "cannot download FashionMNIST into .*refused.*give the folder of its files with --source",
         "cifar10": r"cannot download CIFAR-10 into .*refused.*unpack cifar-10-binary\.tar\.gz there by hand",
-        "celeba": "cannot download CelebA into .*'gdown' is required.*give the folder of its files with --source",
     }
     for kind, line in lines.items():
         with pytest.raises(UserError, match=line) as caught:
             TorchvisionSource(kind, Reading())
         assert "\n" not in str(caught.value)
-    assert not (cache / "celeba").exists()
     assert not list(cache.glob(".fetching-*"))
 
 
