@@ -23,8 +23,15 @@ TAG_LENGTH = 8000
 
 
 def verdicts_of(run: RunFolder) -> list[Verdict]:
-    """The verdicts on a run so far, the gravest first. Raises UserError where its recipe cannot be read."""
-    return diagnose(read_metrics(run.path), run.recipe())
+    """The verdicts on a run so far, the gravest first; of one that took over another's weights, on these alone.
+
+    Raises UserError where its recipe cannot be read.
+    """
+    since, metrics = run.weights_since, read_metrics(run.path)
+    if since:
+        own = {name: [point for point in points if point[0] > since] for name, points in metrics.items()}
+        metrics = {name: points for name, points in own.items() if points}
+    return diagnose(metrics, run.recipe())
 
 
 def health_tags(verdicts: Sequence[Verdict]) -> dict[str, str]:

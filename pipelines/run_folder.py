@@ -145,6 +145,16 @@ class RunFolder:
         write_atomically(self.path / "length.json", json.dumps(images))
         (self.path / "finished.json").unlink(missing_ok=True)
 
+    def take_over(self, images: int) -> None:
+        """Says that from so many images on it goes on with another run's weights."""
+        write_atomically(self.path / "taken-over.json", json.dumps(images))
+
+    @property
+    def weights_since(self) -> int:
+        """How many images had been seen when it took over the weights that it has; 0 where they are its own."""
+        taken = self.path / "taken-over.json"
+        return int(taken.read_text()) if taken.is_file() else 0
+
     def note_seen(self, images: int) -> None:
         """Says, to whoever watches, how many images a training has seen between two lines of its journal."""
         with suppress(OSError):  # nothing depends on it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import torch
 
 from ganlib.data import Dataset
 from ganlib.errors import UserError
-from ganlib.evaluation.names import metric_value
+from ganlib.evaluation.names import beside, metric_value
 from ganlib.files import write_atomically
 from ganlib.health import fatal
 from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint, read_contents
@@ -68,6 +68,8 @@ class TrainTrial:
         run = RunFolder(task.folder)
         if task.recipe != run.recipe():
             write_atomically(run.path / "recipe.yaml", task.recipe.dump())
+        if task.start is not None:
+            run.take_over(task.start[1])
         place = task.after
         for reading in read_readings(run)[place:]:
             yield reading
@@ -99,15 +101,8 @@ class TrainTrial:
         value = metric_value(metrics, self.metric)
         if not math.isfinite(value):
             raise UnhealthyError(f"{self.metric} is {value}")
-        error = error_of(self.metric, metrics)
+        error = metrics.get(beside(self.metric, "se"))
         return Reading(images=progress.images, seconds=progress.seconds, value=value, error=error, metrics=metrics)
-
-
-def error_of(metric: str, metrics: Mapping[str, float]) -> float | None:
-    """A metric's standard error: of `fid/random-1a2b3c4d` `fid_se/random-1a2b3c4d`, of `modes/kl` `modes/kl_se`;
-    None where it was not measured."""
-    kind, slash, judge = metric.partition("/")
-    return metrics.get(f"{kind}_se{slash}{judge}", metrics.get(f"{metric}_se"))
 
 
 def read_readings(run: RunFolder) -> list[Reading]:

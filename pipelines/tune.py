@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -225,9 +225,8 @@ def require_searchable(space: Space, scheduler: str) -> None:
 def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
     """The whole name of the metric that a person means, found by judging an untrained generator.
 
-    That takes the statistics of the data too, which every trial then finds there. A family alone (`kid`, `fid_class`)
-    means its metric of the fewest parts, the mean over classes or domains. Raises UserError for a metric that there is
-    not or that has no better, and for an extractor that the dataset cannot have.
+    That takes the statistics of the data too, which every trial then finds there. Raises UserError for a metric that
+    there is not or that has no better, and for an extractor that the dataset cannot have.
     """
     few = recipe.with_overrides(f"evaluate.samples={min(FEW, recipe.evaluate.samples)}")
     with tempfile.TemporaryDirectory() as folder:
@@ -236,7 +235,7 @@ def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
     if asked == "fid":
         found = [name for prefix in RANKING for name in names if name.startswith(prefix)][:1]
     else:
-        found = meant(asked, names) or _of_family(asked, names)
+        found = meant(asked, names)
     if len(found) > 1:
         raise UserError(f"metric {asked} may be {' or '.join(found)}; name the one that is meant")
     if not found:
@@ -244,13 +243,6 @@ def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
         raise UserError(f"there is no metric {asked!r} for this recipe and dataset; there are: {', '.join(kinds)}")
     direction(found[0])
     return found[0]
-
-
-def _of_family(asked: str, names: Sequence[str]) -> list[str]:
-    """Those of `names` with `asked` before the first slash that have the fewest slashes."""
-    found = [name for name in names if name.partition("/")[0] == asked]
-    least = min((name.count("/") for name in found), default=0)
-    return [name for name in found if name.count("/") == least]
 
 
 def _shown(settings: Settings, recipe: Recipe) -> dict[str, Any]:

@@ -101,13 +101,16 @@ def run_study(
     seeds: int = 2,
     say: Callable[[str], None] = lambda line: None,
 ) -> Study:
-    """Runs the study of `ledger` to its end: the search, then the finals. Ray has to be connected.
+    """Runs the study of `ledger` to its end: the search, then the finals. Ray has to be connected. One that has come to
+    its end stays as it is.
 
-    points: values that the first trials take. seconds: after which the search ends, its unfinished trials stopped;
-    finals are run whole. finalists_wanted: of how many the values are run again, on `seeds` fresh seeds each. Raises
-    UserError where no trial can be run.
+    points: values that the first trials take. seconds: after which the search ends, its unfinished trials stopped; what
+    drivers before this one spent counts, finals are run whole. finalists_wanted: of how many the values are run again,
+    on `seeds` fresh seeds each. Raises UserError where no trial can be run.
     """
     study = ledger.study
+    if study.ended is not None:
+        return study
     places = resources.places()
     if _unfinished(study) or len(searched(study)) < study.trials_wanted:
         _search(ledger, objective, resources, places, points, seconds)
@@ -128,20 +131,21 @@ def _search(
     seconds: float | None,
 ) -> None:
     study = ledger.study
-    over = math.inf if seconds is None else time.monotonic() + seconds
-    while study.scheduler == "pbt" and len(searched(study)) < study.trials_wanted:
-        _begin(ledger, points)
-    for _ in range(1 + MAX_FAILURES):
-        new = range(len(study.trials), len(study.trials) + study.trials_wanted - len(searched(study)))
-        numbers, left = [*_unfinished(study), *new], over - time.monotonic()
-        if not numbers or left <= 0:
-            break
-        _run(ledger, objective, resources, places, numbers, None if seconds is None else left, points)
-    for number in _unfinished(study):
-        if time.monotonic() >= over:
-            ledger.end(number, "stopped", "the study's time was over")
-        else:
-            ledger.end(number, "failed", LOST)
+    over = math.inf if seconds is None else time.monotonic() + seconds - study.searched_seconds
+    with ledger.searching():
+        while study.scheduler == "pbt" and len(searched(study)) < study.trials_wanted:
+            _begin(ledger, points)
+        for _ in range(1 + MAX_FAILURES):
+            new = range(len(study.trials), len(study.trials) + study.trials_wanted - len(searched(study)))
+            numbers, left = [*_unfinished(study), *new], over - time.monotonic()
+            if not numbers or left <= 0:
+                break
+            _run(ledger, objective, resources, places, numbers, None if seconds is None else left, points)
+        for number in _unfinished(study):
+            if time.monotonic() >= over:
+                ledger.end(number, "stopped", "the study's time was over")
+            else:
+                ledger.end(number, "failed", LOST)
 
 
 def _finals(

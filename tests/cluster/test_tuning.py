@@ -248,6 +248,8 @@ def test_the_time_is_over(cluster: None, tmp_path: Path) -> None:
     cut = [trial for trial in study.trials if "time" in trial.says]
     assert cut
     assert {trial.status for trial in cut} == {"stopped"}
+    before = study.model_copy(deep=True)
+    assert run_study(ledger, Analytic(), Resources(at_once=2), seconds=15) == before  # it is over for good
 
 
 TINY = [
