@@ -7,6 +7,7 @@ import math
 import pytest
 
 from pipelines.shipped import shipped_recipes
+from tests.benchmarks import stacked_mnist
 from tests.benchmarks.recipes import WANTED, table, targets
 
 MNIST = {"minutes": 8.0, "images": 480_000.0, "fid/classifier-0123abcd": 6.6, "fid_floor/classifier-0123abcd": 3.3,
@@ -68,3 +69,11 @@ def test_every_kind_of_recipe_has_figures_in_the_table() -> None:
         ["placed-digits", "29.0", "250,000", "144", "8.40", "", "", "", "", "", "98.0%", "0.500", "", ""],
     ]
     assert table({"mnist": MNIST})[0][4:] == ["FID", "floor", "inception score", "smallest mode"]
+
+
+def test_modes_of_stacked_mnist_are_compared_with_plain_dcgans_and_with_the_literatures() -> None:
+    found = {"stacked-mnist": (990, 0.2), "dcgan-64": (400, 0.1), "stacked-mnist-large": (1_000, 0.03)}
+    assert [(one.measured, one.wanted, one.met) for one in stacked_mnist.targets(found)] == [
+        (990, 400, True), (0.2, 0.1, False), (1_000, 1_000, True), (0.03, 0.029, False),
+    ]  # fmt: skip
+    assert not any(target.met for target in stacked_mnist.targets({"stacked-mnist": (990, 0.2)}))
