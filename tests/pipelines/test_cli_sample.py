@@ -77,6 +77,33 @@ def test_images_of_noise_are_the_samplers(folder: Path, tmp_path: Path) -> None:
         assert grid.size == ((8 * 18 + 2) * 4,) * 2  # 64 by default
 
 
+def test_a_grid_by_its_own_option_is_the_picture_that_out_makes(folder: Path, tmp_path: Path) -> None:
+    words = ("sample", folder / "noise", "-n", 6, "--seed", 5)
+    assert gan(*words, "--grid", tmp_path / "grid.png") == 0
+    assert gan(*words, "--out", tmp_path / "out.png") == 0
+    found = images(tmp_path)
+    np.testing.assert_array_equal(found["grid.png"], found["out.png"])
+    assert found["grid.png"].shape == ((2 * 18 + 2) * 4, (3 * 18 + 2) * 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--grid", "{tmp}/a.png", "-o", "{tmp}/b"], "--out FOLDER for single files, or --grid FILE.png; one of the"),
+        ([], "say where the images go: --out FOLDER for single files, or --grid FILE.png"),
+        (["--grid", "{tmp}/folder"], "folder, and a grid is a .png file; single files go to a folder, by --out"),
+    ],
+)
+def test_where_images_go_is_said_once(
+    words: list[str], said: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gan("sample", folder / "noise", *(word.format(tmp=tmp_path) for word in words)) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
+    assert not list(tmp_path.iterdir())
+
+
 def test_classes_are_drawn_as_they_are_named(folder: Path, tmp_path: Path) -> None:
     sampler = load_sampler(folder / "classes")
     assert gan("sample", folder / "classes", "-o", tmp_path / "out", "--labels", "3,3,7") == 0
