@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks           the short ones: all but these six (twenty minutes)
 python -m tests.benchmarks mnist     quality for time on MNIST (twice eight minutes of training, and judging)
+python -m tests.benchmarks stacked   modes of stacked MNIST, ours against plain DCGAN (twice eight minutes, and judging)
 python -m tests.benchmarks modes     every objective on rings and grids of Gaussians
 python -m tests.benchmarks health    every fault that a run can have, provoked (twenty minutes)
 python -m tests.benchmarks plan      what `gan plan` predicts, against measurements
@@ -35,6 +36,7 @@ MODULES = {
     "load": "tests.benchmarks.load",
     "faults": "tests.benchmarks.faults",
     "mnist": "tests.benchmarks.mnist_quality",
+    "stacked": "tests.benchmarks.stacked_mnist",
 }
 SHORT = ("batches", "preparation", "training_step", "distances", "inception", "orchestration", "beside")
 
