@@ -104,7 +104,9 @@ def train(recipe: Recipe, dataset: Dataset, minutes: float, folder: Path) -> dic
     found = judge(load_sampler(folder), dataset)
     write_atomically(folder.with_name(f"{folder.name}.png"), png(sheet(recipe, dataset, trainer.sample)))
     chosen_metrics = {
-        name: value for name, value in found.items() if not name.startswith(("mode_share/", "fid_class/"))
+        name: value
+        for name, value in found.items()
+        if not name.startswith(("mode_share/", "mode_share_se/", "fid_class/"))
     }
     return {"minutes": seconds / 60, "images": trainer.progress.images, **chosen_metrics}
 
@@ -134,7 +136,7 @@ def row(name: str, found: dict[str, float]) -> list[str]:
     minutes, images = found["minutes"], found["images"]
     return [
         name, f"{minutes:.1f}", f"{images:,}", f"{images / minutes / 60:,.0f}", f"{of('fid/'):.2f}",
-        f"{of('fid_floor/'):.2f}", f"{of('inception_score/'):.2f}", f"{100 * of('mode_share_min'):.1f}%",
+        f"{of('fid_floor/'):.2f}", f"{of('inception_score/'):.2f}", f"{100 * of('mode_share_min/'):.1f}%",
     ]  # fmt: skip
 
 
