@@ -31,13 +31,13 @@ def evaluate(
 ) -> dict[str, float]:
     """Judges `count` samples against the training split; points of a density as `points.evaluate_points` says.
 
-    By the extractor whose label is E, `fid/E`: Frechet distance to the training split; `kid/E`, `precision/E`,
-    `recall/E`, `density/E` and `coverage/E`, of up to 5,000 images a side, as `compare` has them. With a test split
-    also `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of held-out images
-    are (0.01 is a perfect generator's), and `mifid/E`. `sharpness`: mean variance of the Laplacian over the training
-    split's. Where E gives probabilities, `inception_score/E`. Each NAME has `NAME_se`, its standard error over the
-    samples' draw, and `NAME_floor`: that of the test split (`count` images of it, drawn) to the training split, what
-    a perfect generator of few images would still have.
+    By the extractor whose label is E, `fid/E`: Frechet distance to the training split; `kid/E`, `kid_spread/E`,
+    `precision/E`, `recall/E`, `density/E` and `coverage/E`, of up to 5,000 images a side, as `compare` has them. With a
+    test split also `memorised/E`, the share of 1,000 samples closer to a training image than all but 1 percent of
+    held-out images are (0.01 is a perfect generator's), and `mifid/E`. `sharpness`: mean variance of the Laplacian over
+    the training split's. Where E gives probabilities, `inception_score/E`. Each NAME has `NAME_se`, its standard error
+    over the samples' draw, and `NAME_floor`: that of the test split (`count` images of it, drawn) to the training
+    split, what a perfect generator of few images would still have.
 
     With the dataset's classifier also `modes/covered/E`: classes that it finds; `modes/kl/E`: `kl_divergence` of their
     shares to those that it finds in the training split; both with `_floor`; `mode_share_min/E` and, of up to

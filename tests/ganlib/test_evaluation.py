@@ -237,6 +237,7 @@ def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) 
     copies = {plain(name): value for name, value in labelled.items()}
     each = COMPARED | {"memorised", "mifid"}
     names = {f"{name}{suffix}" for name in each for suffix in ("", "_se", "_floor")}
+    names |= {"kid_spread", "kid_spread_floor"}
     assert copies.keys() == {f"{name}/random" for name in names} | {"sharpness", "sharpness_se", "sharpness_floor"}
     assert calls == [(1000, len(train)), (len(train), len(train))]
     assert copies["fid/random"] == pytest.approx(0, abs=1e-5)
