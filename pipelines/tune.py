@@ -239,7 +239,9 @@ def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
     if len(found) > 1:
         raise UserError(f"metric {asked} may be {' or '.join(found)}; name the one that is meant")
     if not found:
-        kinds = sorted({plain(name) for name in names if not name.startswith(("mode_share/", "fid_class/"))})
+        kinds = sorted(
+            {plain(name) for name in names if not name.startswith(("mode_share/", "mode_share_se/", "fid_class/"))}
+        )
         raise UserError(f"there is no metric {asked!r} for this recipe and dataset; there are: {', '.join(kinds)}")
     direction(found[0])
     return found[0]

@@ -13,6 +13,7 @@ from ganlib.evaluation.confidence import SPLITS
 from ganlib.evaluation.distances import mode_shares
 from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.findings import Findings, kept_beside, reference_findings
+from ganlib.evaluation.kernel_distance import SUBSET_SEED, SUBSET_SIZE, SUBSETS
 from ganlib.evaluation.memorisation import LOW, memorisation_distance, memorised_share, memory_radius, mifid
 from ganlib.evaluation.neighbours import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS, nearest
 
@@ -36,7 +37,10 @@ class HeldOut:
     @classmethod
     def of(cls, dataset: Dataset, extractor: Extractor, count: int, reference: Findings) -> HeldOut:
         """Of up to `count` images, found once and kept with the dataset. reference: of its training split."""
-        constants = (MOST_REMEMBERED, LOW, SPLITS, PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS)
+        constants = (
+            *(MOST_REMEMBERED, LOW, SPLITS, PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS),
+            *(SUBSETS, SUBSET_SIZE, SUBSET_SEED),
+        )
         place = kept_beside(dataset, extractor, f"held-out-{count}", ".json", *constants)
         try:
             return cls(**json.loads(place.read()))

@@ -18,9 +18,9 @@ from scipy.special import chdtr
 from ganlib.data.dataset import Dataset
 from ganlib.data.sources.base import SplitName
 from ganlib.data.sources.gaussians import GaussianMixture, known_truth
-from ganlib.evaluation.confidence import SPLITS, jackknife_error
+from ganlib.evaluation.confidence import SPLITS, deletion_error, error_of_share, jackknife_error
 from ganlib.evaluation.distances import frechet_distance, kl_divergence
-from ganlib.evaluation.names import label_of
+from ganlib.evaluation.names import beside, label_of
 from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.files import canonical_digest
@@ -70,20 +70,32 @@ def mode_metrics(points: NDArray[np.floating], truth: GaussianMixture) -> dict[s
 
     `modes/covered/P`: how many get at least `COVERED` of the samples in high quality. `modes/high_quality/P`: the share
     of the samples within `WITHIN` sigma of the nearest mode. `modes/kl/P`: `kl_divergence` of q, the samples' shares by
-    nearest mode, to the weights of the modes. `mode_share/P/K`: q itself; `mode_share_min/P`: the smallest.
+    nearest mode, to the weights of the modes. `mode_share/P/K`: q itself; `mode_share_min/P`: the smallest. Of
+    `2 * SPLITS` points and more each with its standard error, `modes/covered_se/P`.
     """
     modes, good = assign(points, truth)
-    weights = np.asarray(truth.weights)
-    shares = np.bincount(modes, minlength=len(weights)) / len(points)
-    high = np.bincount(modes[good], minlength=len(weights)) / len(points)
-    label = density_label(truth)
-    return {
-        f"modes/covered/{label}": float((high >= COVERED).sum()),
-        f"modes/high_quality/{label}": float(good.mean()),
-        f"modes/kl/{label}": kl_divergence(shares, weights),
-        **{f"mode_share/{label}/{mode}": float(share) for mode, share in enumerate(shares)},
-        f"mode_share_min/{label}": float(shares.min()),
+    weights, label = np.asarray(truth.weights), density_label(truth)
+    # int64 [splits, 2, k]: at each mode the points of a split, and those of high quality among them
+    counts = np.array(
+        [
+            [np.bincount(part, minlength=len(weights)) for part in (modes[rows], modes[rows][good[rows]])]
+            for rows in np.array_split(np.arange(len(points)), SPLITS)
+        ]
+    )
+    whole = counts.sum(0)
+    scores: dict[str, Callable[[NDArray[np.int64]], float]] = {
+        "modes/covered": lambda at: float((at[1] / at[0].sum() >= COVERED).sum()),
+        "modes/kl": lambda at: kl_divergence(at[0] / at[0].sum(), weights),
+        "mode_share_min": lambda at: float(at[0].min() / at[0].sum()),
     }
+    metrics = {f"{name}/{label}": score(whole) for name, score in scores.items()}
+    shares = {f"mode_share/{label}/{mode}": share for mode, share in enumerate((whole[0] / len(points)).tolist())}
+    shares[f"modes/high_quality/{label}"] = float(good.mean())
+    if len(points) >= 2 * SPLITS:
+        for name, score in scores.items():
+            metrics[f"{name}_se/{label}"] = deletion_error([score(whole - part) for part in counts])
+        metrics |= {beside(name, "se"): error_of_share(share, len(points)) for name, share in shares.items()}
+    return metrics | shares
 
 
 def density_label(truth: GaussianMixture) -> str:

@@ -167,7 +167,7 @@ def print_metrics(metrics: dict[str, float]) -> None:
     """A short table: a score, its standard error and its floor to a row. Shares of single modes are left to MLflow."""
     from ganlib.evaluation.names import beside
 
-    shown = [name for name in metrics if not name.startswith("mode_share/")]
+    shown = [name for name in metrics if not name.startswith(("mode_share/", "mode_share_se/"))]
     folded = {beside(name, what) for name in shown for what in ("se", "floor")}
     for name in shown:
         if name in folded:

@@ -22,7 +22,7 @@ from pipelines.report.pictures import Picture, drawn_from, embedded_animation, f
 from pipelines.run_folder import RunFacts, RunFolder
 from pipelines.train import CURVES
 
-LONG = ("mode_share/", "fid_class/", "fid_class_floor/", "fid_class_se/")
+LONG = ("mode_share/", "mode_share_se/", "fid_class/", "fid_class_floor/", "fid_class_se/")
 """Metrics of which there is one a class: a page of numbers that nobody reads unless asked for."""
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 import torch
 
 from ganlib import Dataset, Recipe, Trainer
-from ganlib.evaluation.names import plain
+from ganlib.evaluation.names import bare, plain
 from ganlib.files import write_atomically
 from ganlib.pictures import png
 from ganlib.sampling import load_sampler
@@ -186,7 +186,9 @@ def train(recipe: Recipe, dataset: Dataset, minutes: float, folder: Path) -> dic
     found = judge(load_sampler(folder), dataset)
     write_atomically(folder.with_name(f"{folder.name}.png"), png(sheet(recipe, dataset, trainer.sample)))
     chosen_metrics = {
-        name: value for name, value in found.items() if not name.startswith(("mode_share/", "fid_class/"))
+        name: value
+        for name, value in found.items()
+        if not name.startswith(("mode_share/", "mode_share_se/", "fid_class/"))
     }
     return {"minutes": seconds / 60, "images": trainer.progress.images, **chosen_metrics}
 
@@ -211,7 +213,7 @@ def speed(recipe: Recipe, dataset: Dataset) -> float:
 
 def of(found: Found, metric: str) -> float:
     """The metric of that name as a person writes it, `fid/random`; of a family, `fid`, the first; nan for none."""
-    names = (name for name in found if plain(name) == metric or name.partition("/")[0] == metric)
+    names = (name for name in found if metric in (plain(name), bare(name), name.partition("/")[0]))
     return next((found[name] for name in names), float("nan"))
 
 

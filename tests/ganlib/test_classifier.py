@@ -89,9 +89,11 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     assert 9 < metrics["inception_score_floor/classifier"] <= 10
     assert 0 < metrics["inception_score_se/classifier"] < 0.1
     of_features = {"fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "memorised", "mifid"}
-    judged = {f"{name}{suffix}/classifier" for name in of_features for suffix in ("", "_se", "_floor")}
-    modes = {"modes/covered", "modes/kl", "mode_share_min", "modes/covered_floor", "modes/kl_floor", "modes/kl_se"}
-    modes = {f"{name}/classifier" for name in modes} | {f"mode_share/classifier/{digit}" for digit in range(10)}
+    judged = {f"kid_spread{suffix}/classifier" for suffix in ("", "_floor")}
+    judged |= {f"{name}{suffix}/classifier" for name in of_features for suffix in ("", "_se", "_floor")}
+    modes = {f"{name}{suffix}" for name in ("modes/covered", "modes/kl", "mode_share_min") for suffix in ("", "_se")}
+    modes = {f"{name}/classifier" for name in modes | {"modes/covered_floor", "modes/kl_floor"}}
+    modes |= {f"mode_share{suffix}/classifier/{digit}" for digit in range(10) for suffix in ("", "_se")}
     assert metrics["modes/covered_floor/classifier"] == 10
     assert 0 <= metrics["modes/kl_floor/classifier"] < 0.1
     assert 0 <= metrics["modes/kl_se/classifier"] < 0.01

@@ -60,12 +60,15 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
     theirs = train.column("domains").argmax(1)  # type: ignore[union-attr]
     extractor = RandomExtractor(ImageShape(16, 16, 1))
     shares, cycles = [], []
+    moved: list[list[float]] = [[] for _ in own]  # of each image, how far it is from itself after each of its ways
     for domain in range(3):
         before = test.images[own != domain]
         targets = np.eye(3, dtype=np.uint8)[np.full(len(before), domain)]
         after = sampler.sample(len(before), inputs=before, domains=targets)
         back = sampler.sample(len(before), inputs=after, domains=np.eye(3, dtype=np.uint8)[own[own != domain]])
         cycles.append(np.abs(before / 127.5 - back / 127.5).ravel())
+        for image, apart in zip(np.flatnonzero(own != domain), cycles[-1].reshape(len(before), -1), strict=True):
+            moved[image].append(apart.mean())
         shares.append((called(digits, after) == domain).mean())
         assert metric_value(metrics, f"called/classifier/d{domain}") == pytest.approx(shares[-1])
         was = metric_value(metrics, f"called_before/classifier/d{domain}")
@@ -88,6 +91,8 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
     errors = [metric_value(metrics, f"called_se/d{domain}") for domain in range(3)]
     assert metric_value(metrics, "called_se") == pytest.approx(np.sqrt(np.square(errors).sum()) / 3)
     assert metrics["cycle/l1"] == pytest.approx(np.concatenate(cycles).mean(), rel=1e-6)
+    each = np.array(moved).mean(1)  # of two ways each
+    assert metrics["cycle_se/l1"] == pytest.approx(each.std(ddof=1) / np.sqrt(len(each)), rel=1e-6)
     assert digits.manifest.classifier is not None
     label = label_of("classifier", digits.manifest.classifier.sha256)
     assert metrics[f"judge_accuracy/{label}"] == digits.manifest.classifier.accuracy
