@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 HOME_DIR ?= work
 VARIANT ?= cpu
 
-.PHONY: demo test check bench bench-mnist image clean
+.PHONY: demo test test-slow check bench bench-mnist image clean
 
 # Compiled at once: where PYTHONDONTWRITEBYTECODE is set, each process would compile torch and Ray again, in twice the time.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -18,10 +18,16 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/gan run digits workers=2 --home $(HOME_DIR)
 
-# Two processes of one thread each, a file to one of them: what a module prepares is prepared once. In order: the files of
-# tests/cluster, the longest, come first, and none of them is left over for one process at the end.
+# Two processes of one thread each, a file to one of them: what a module prepares is prepared once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
+
+# Those that start Ray's processes, kill them, or train for a while. In order: the files of tests/cluster, the longest, come
+# first, and none of them is left over for one process at the end.
+test-slow: $(VENV)/installed
+	$(PYTEST) --no-loadscope-reorder -m slow
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

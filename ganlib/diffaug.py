@@ -52,9 +52,10 @@ class DiffAugment(Config):
 def adapt(p: Tensor, signs: Tensor, target: float, speed_images: int) -> Tensor:
     """p, a scalar in [0, 1], after some images more: up where D overfits, down where it does not, by their number.
 
-    speed_images: how many take it from 0 to 1. signs: [2], the sum of sign(D(real)), D's logits, over those images, and
-    how many they are. Their ratio is r_t = E[sign(D(real))] (Karras et al. 2020, eq. 1): 0 where D does not know its
-    training images, 1 where it knows them all. Their target is 0.6, their speed 500,000. Nothing waits for the device.
+    speed_images: how many take it from 0 to 1. signs: [2], the sum of sign(D(real)) over those images, D's logits
+    counted from where it is undecided, and how many they are. Their ratio is r_t = E[sign(D(real))] (Karras et al.
+    2020, eq. 1): 0 where D does not know its training images, 1 where it knows them all. Their target is 0.6, their
+    speed 500,000. Nothing waits for the device.
     """
     total, images = signs.double()
     direction = (total / images - target).sign()

@@ -30,6 +30,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -59,12 +60,22 @@ def atomic_folder(path: Path, *, keep_existing: bool = False) -> Iterator[Path]:
             if file.is_file():
                 _sync(file)
         _move_into_place(temporary, path, keep_existing)
+        _sync(path.parent)
     except OSError as error:
         if error.errno in _DISK_ERRORS:
             raise _cannot_write(path, error) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes what writers of `path` have left beside it that were killed; nobody may be writing it."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def file_digest(path: Path) -> str:
@@ -109,8 +120,15 @@ def _move_into_place(temporary: Path, path: Path, keep_existing: bool) -> None:
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Has what a file holds, or what a folder lists, reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot do it for folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:

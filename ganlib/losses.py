@@ -119,6 +119,10 @@ class Objective:
     estimating the distance; for relativistic pairing, where logits mean nothing but by their differences,
     sigmoid(d_real - d_fake) being how sure D is of a middling pair.
 
+    `undecided` is the logit at which D takes an image for real as much as for fake: where the reading is a probability,
+    that of 1/2; for hinge the middle of its margins. None where a logit says nothing by itself: a critic's, and a
+    pair's, may be moved by any constant.
+
     `smoothed` is the discriminator's loss with a target of 1 - smoothing for real images, where there is one.
     """
 
@@ -127,6 +131,7 @@ class Objective:
     generator: Callable[[Tensor, Tensor | None], Tensor]
     reading: Callable[[Tensor], Tensor]
     probability: bool
+    undecided: float | None
     needs_real: bool = False
     smoothed: _Smoothed | None = None
 
@@ -155,6 +160,7 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
             generator_minimax,
             torch.sigmoid,
             probability=True,
+            undecided=0.0,
             smoothed=discriminator_cross_entropy,
         ),
         Objective(
@@ -163,6 +169,7 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
             generator_non_saturating,
             torch.sigmoid,
             probability=True,
+            undecided=0.0,
             smoothed=discriminator_cross_entropy,
         ),
         Objective(
@@ -171,16 +178,20 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
             generator_least_squares,
             _clamped,
             probability=True,
+            undecided=0.5,
             smoothed=discriminator_least_squares,
         ),
-        Objective("hinge", discriminator_hinge, generator_critic, _as_it_is, probability=False),
-        Objective("wasserstein", discriminator_wasserstein, generator_critic, _as_it_is, probability=False),
+        Objective("hinge", discriminator_hinge, generator_critic, _as_it_is, probability=False, undecided=0.0),
+        Objective(
+            "wasserstein", discriminator_wasserstein, generator_critic, _as_it_is, probability=False, undecided=None
+        ),
         Objective(
             "relativistic",
             discriminator_relativistic,
             generator_relativistic,
             _as_it_is,
             probability=False,
+            undecided=None,
             needs_real=True,
         ),
     )

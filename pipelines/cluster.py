@@ -6,7 +6,9 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
+from ganlib.cores import cores
 from ganlib.errors import UserError
 
 QUIET = {
@@ -39,7 +41,7 @@ def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
         return
-    cpus = max(len(os.sched_getaffinity(0)), workers) + spare
+    cpus = max(cores(), workers) + spare
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy laptop takes longer than Ray's 60 s
     try:
         ray.init(
@@ -75,8 +77,20 @@ def _use_local_cluster(workers: int) -> None:
 
 def has_gpus(count: int) -> bool:
     """Whether the cluster has `count` GPUs, or would have them once its autoscaler has had the nodes for them."""
+    return most_of("GPU") >= count
+
+
+def most_of(kind: Literal["CPU", "GPU"]) -> float:
+    """How many the cluster has, or would have once its autoscaler has had the nodes for them."""
     import ray
     from ray._private.state import state
 
     most = state.get_max_resources_from_cluster_config() or {}  # as Ray Train asks for it; None without an autoscaler
-    return max(ray.cluster_resources().get("GPU", 0), most.get("GPU", 0)) >= count
+    return float(max(ray.cluster_resources().get(kind, 0), most.get(kind, 0)))
+
+
+def any_gpus() -> bool:
+    """Whether there is a GPU on a node that is up."""
+    import ray
+
+    return ray.cluster_resources().get("GPU", 0) > 0

@@ -85,7 +85,10 @@ def unseal_environment() -> None:
 
 def without_password(uri: str, environment: MutableMapping[str, str]) -> str:
     """The address without `user:password@`, which go into `environment` where MLflow looks for them."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return uri  # no address, as whoever asks it will find
     if parts.scheme not in ("http", "https") or parts.username is None:
         return uri
     environment["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.evaluate import evaluate
-from ganlib.evaluation.extractors import Extractor, extractor_for
+from ganlib.evaluation.extractors import Extractor, extractor_for, own_extractor
 from ganlib.evaluation.names import judged_by
 from ganlib.evaluation.paired import has_truth, paired_metrics
 from ganlib.evaluation.path_length import path_metrics
@@ -21,8 +20,8 @@ from ganlib.evaluation.reconstruction import Reconstructions
 from ganlib.evaluation.samples import Samples
 from ganlib.evaluation.text import Described
 from ganlib.evaluation.translation import translation_metrics
-from ganlib.files import write_atomically
 from ganlib.methods.base import MethodConfig
+from ganlib.recipe import EvaluateConfig, ExtractorName
 from ganlib.sampling import Sampler, load_sampler
 from pipelines.folders import FolderSamples
 from pipelines.health import health_tags, verdicts_of
@@ -39,23 +38,25 @@ def evaluate_checkpoint(
     checkpoint: str,
     dataset: Dataset,
     progress: Callable[[int, int], None] | None = None,
-    extractor: str | None = None,
+    config: EvaluateConfig | None = None,
     workers: int = 0,
 ) -> dict[str, float]:
     """The metrics of `checkpoint`, a checkpoint's name in `run`: read where it was judged before, else judged now.
 
-    extractor: whose features judge, by name; the recipe's where None. What others said before stays beside it. workers:
-    as `judge_with` has them. Recorded in the run's folder and in its journal. Raises UserError for a checkpoint that is
-    damaged.
+    config: by whose features, on which samples and how many; as the recipe says where None. What other extractors said
+    of the same samples stays beside it. workers: as `judge_with` has them. Recorded in the run's folder and in its
+    journal. Raises UserError for a checkpoint that is damaged.
     """
     sampler = load_sampler(run.path / checkpoint)
-    name = extractor or sampler.recipe.evaluate.extractor
-    metrics = run.evaluation(checkpoint)
-    if metrics is None or (name != "auto" and not judged_by(metrics, name)):
-        metrics = (metrics or {}) | judge_with(run.path / checkpoint, dataset, name, workers, progress)
-        file = run.evaluation_file(checkpoint)
-        file.parent.mkdir(exist_ok=True)
-        write_atomically(file, json.dumps(metrics, indent=2))
+    its_own = sampler.recipe.evaluate
+    config = config or its_own
+    metrics = run.evaluation(checkpoint, config) or {}
+    name = extractor_name(sampler.recipe.method, dataset, config.extractor)
+    if not metrics or (name is not None and not judged_by(metrics, name)):
+        metrics |= judge_with(run.path / checkpoint, dataset, config, workers, progress)
+        run.keep_evaluation(checkpoint, config, metrics)
+    if config == its_own:
+        run.due_mark(checkpoint).unlink(missing_ok=True)
     with Journal(run.path, "evaluate") as journal:
         journal.metrics(sampler.images_seen, metrics, checkpoint=checkpoint)
         journal.tags(health_tags(verdicts_of(run)))
@@ -65,22 +66,24 @@ def evaluate_checkpoint(
 def judge_with(
     checkpoint: Path,
     dataset: Dataset,
-    extractor: str = "auto",
+    config: EvaluateConfig | None = None,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """`judge` for the generator in the folder `checkpoint`, by the extractor of that name.
+    """`judge` for the generator in the folder `checkpoint`, as `config` says, or its recipe where None.
 
     workers: Ray processes that make the samples and take their features; 0: this process alone.
     """
     sampler = load_sampler(checkpoint)
-    opened = open_extractor(sampler.recipe.method, dataset, extractor)
+    config = config or sampler.recipe.evaluate
+    opened = open_extractor(sampler.recipe.method, dataset, config.extractor)
     if not workers or opened is None:
-        return judge(sampler, dataset, progress, opened)
+        return judge(sampler, dataset, progress, opened, config)
     from pipelines.sharding import ShardedExtractor, ShardedSampler, processes
 
     with processes(workers, dataset, opened, checkpoint) as actors:
-        return judge(ShardedSampler(checkpoint, actors), dataset, progress, ShardedExtractor(opened, actors))
+        sharded, extractor = ShardedSampler(checkpoint, actors), ShardedExtractor(opened, actors)
+        return judge(sharded, dataset, progress, extractor, config)
 
 
 def judge_folder(
@@ -102,8 +105,14 @@ def judge_folder(
         return evaluate(samples, dataset, samples.count, 0, ShardedExtractor(opened, actors), progress)
 
 
-def open_extractor(method: MethodConfig, dataset: Dataset, name: str = "auto") -> Extractor | None:
-    """The extractor of that name for what a generator of `method` makes; None for points, which are their own features.
+def open_extractor(method: MethodConfig, dataset: Dataset, name: ExtractorName = "auto") -> Extractor | None:
+    """The extractor that `extractor_name` says; None for points, which are their own features. Raises UserError."""
+    found = extractor_name(method, dataset, name)
+    return None if found is None else extractor_for(dataset, found)
+
+
+def extractor_name(method: MethodConfig, dataset: Dataset, name: ExtractorName = "auto") -> ExtractorName | None:
+    """Which extractor judges what a generator of `method` makes; None for points.
 
     auto is the dataset's choice, but for patches of pairs and for translations: they are judged by the fixed random
     network, which any size and any part of an image suits. Raises UserError.
@@ -113,7 +122,9 @@ def open_extractor(method: MethodConfig, dataset: Dataset, name: str = "auto") -
     pairs = has_truth(method, dataset)
     if name == "classifier" and pairs:
         raise UserError("the extractor classifier reads whole images, and pairs are judged by patches; name another")
-    return extractor_for(dataset, "random" if name == "auto" and (pairs or _translates(method)) else name)
+    if name != "auto":
+        return name
+    return "random" if pairs or _translates(method) else own_extractor(dataset)
 
 
 def judge(
@@ -121,12 +132,13 @@ def judge(
     dataset: Dataset,
     progress: Callable[[int, int], None] | None = None,
     extractor: Extractor | None = None,
+    config: EvaluateConfig | None = None,
 ) -> dict[str, float]:
-    """All metrics that there are for what `sampler` makes, on as many samples as its recipe says.
+    """All metrics that there are for what `sampler` makes, on the samples that `config` says, or its recipe where None.
 
-    By the features of `extractor`; of the one that the recipe names where it is None.
+    By the features of `extractor`; of the one that `config` names where it is None.
     """
-    config, method = sampler.recipe.evaluate, sampler.recipe.method
+    config, method = config or sampler.recipe.evaluate, sampler.recipe.method
     if extractor is None:
         extractor = open_extractor(method, dataset, config.extractor)
     if _translates(method):

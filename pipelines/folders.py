@@ -7,32 +7,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from ganlib.data.preparation import Preparation
+from ganlib.draws import stream_generator
 from ganlib.errors import UserError
 from ganlib.inputs import SUFFIXES, read_inputs
 
 
 class FolderSamples:
-    """The images in a folder and those below it, by name, prepared as `preparation` says: samples for `evaluate`.
+    """The images in a folder and those below it, prepared as `preparation` says: samples for `evaluate`.
 
-    Images of that size already are as they stand. Raises UserError for a folder without two of them, and, when it is
-    read, for an image that cannot be.
+    They come in an order that is drawn once and for all: by name they are sorted by class as often as not, and some
+    metrics are of the first images alone, and standard errors of one tenth after the other. Images of that size already
+    are as they stand. Raises UserError for a folder without two of them, and, when it is read, for an image that cannot
+    be.
     """
 
     def __init__(self, folder: Path, preparation: Preparation):
-        self.paths, self.preparation = image_files(folder), preparation
-        if len(self.paths) < 2:
+        paths, self.preparation = image_files(folder), preparation
+        if len(paths) < 2:
             raise UserError(f"the folder {folder} has one image, and a distance is of two and more")
+        order = torch.randperm(len(paths), generator=stream_generator("cpu", 0, "folder"))
+        self.paths = [paths[number] for number in order.tolist()]
 
     @property
     def count(self) -> int:
         return len(self.paths)
 
     def sample(self, count: int, seed: int = 0, first: int = 0) -> NDArray[np.uint8]:
-        """uint8 [count, H, W, C]: images `first ...`, whatever the seed."""
+        """uint8 [count, H, W, C]: images `first ...` of that order, whatever the seed."""
         chosen = self.paths[first : first + count]
         return np.concatenate([read_inputs(path, self.preparation)[1] for path in chosen])
 

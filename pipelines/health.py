@@ -16,20 +16,30 @@ if TYPE_CHECKING:
     from ganlib.recipe import Recipe
 
 VERDICTS_TAG = "health.verdicts"
-"""The tag of the verdicts whole, as JSON; HEALTH_TAG has their names alone."""
+"""The tag of the verdicts whole, as JSON, the gravest that it has room for; HEALTH_TAG has their names alone."""
+
+TAG_LENGTH = 8000
+"""MLflow's limit, in characters; what is longer it cuts off wherever that is, and cut JSON is none."""
 
 
 def verdicts_of(run: RunFolder) -> list[Verdict]:
-    """The verdicts on a run so far, the gravest first. Raises UserError where its recipe cannot be read."""
-    return diagnose(read_metrics(run.path), run.recipe())
+    """The verdicts on a run so far, the gravest first; of one that took over another's weights, on these alone.
+
+    Raises UserError where its recipe cannot be read.
+    """
+    since, metrics = run.weights_since, read_metrics(run.path)
+    if since:
+        own = {name: [point for point in points if point[0] > since] for name, points in metrics.items()}
+        metrics = {name: points for name, points in own.items() if points}
+    return diagnose(metrics, run.recipe())
 
 
 def health_tags(verdicts: Sequence[Verdict]) -> dict[str, str]:
-    """MLflow tags; a later set replaces an earlier one."""
-    return {
-        HEALTH_TAG: summary(verdicts),
-        VERDICTS_TAG: json.dumps([verdict.as_json() for verdict in verdicts], separators=(",", ":")),
-    }
+    """MLflow tags of verdicts, the gravest first; a later set replaces an earlier one."""
+    whole = [verdict.as_json() for verdict in verdicts]
+    while len(text := json.dumps(whole, separators=(",", ":"), allow_nan=False)) > TAG_LENGTH:
+        whole.pop()
+    return {HEALTH_TAG: summary(verdicts), VERDICTS_TAG: text}
 
 
 def reason_to_stop(run: RunFolder, verdicts: Sequence[Verdict]) -> str | None:

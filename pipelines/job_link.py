@@ -10,6 +10,9 @@ from typing import Any
 
 JOB, JOB_LINK = "GAN_JOB", "GAN_JOB_LINK"
 """Variables of a job's environment: its id, and its page in Ray's dashboard, where its logs are."""
+PUBLIC_RAY, PUBLIC_MLFLOW = "GAN_PUBLIC_RAY", "GAN_PUBLIC_MLFLOW"
+"""Variables of the nodes, or of who submits: where people see Ray's dashboard and MLflow. Without them a job's page is
+at the address that its submitter used, a run's where the nodes have MLflow, which may mean nothing to anybody else."""
 RUN_LINK = "mlflow.run"
 """The key of a job's metadata under which the page of its MLflow run stands, once there is one."""
 
@@ -18,8 +21,14 @@ _log = logging.getLogger(__name__)
 
 def job_tags() -> dict[str, str]:
     """The tags `ray.job` and `ray.job.link` of a run that this process opens; none outside of a job."""
-    named = {"ray.job": os.environ.get(JOB), "ray.job.link": os.environ.get(JOB_LINK)}
+    job, link, public = (os.environ.get(name) for name in (JOB, JOB_LINK, PUBLIC_RAY))
+    named = {"ray.job": job, "ray.job.link": job_page(public, job) if public and job else link}
     return {tag: value for tag, value in named.items() if value}
+
+
+def job_page(dashboard: str, job: str) -> str:
+    """The job's page in Ray's dashboard, with its logs."""
+    return f"{dashboard.rstrip('/')}/#/jobs/{job}"
 
 
 def link_job_to(run_page: str) -> None:

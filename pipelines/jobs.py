@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from ganlib.errors import UserError
 from pipelines.credentials import SEALED, cluster_token, seal, secrets_here, without_password
-from pipelines.job_link import JOB, JOB_LINK
+from pipelines.job_link import JOB, JOB_LINK, PUBLIC_MLFLOW, PUBLIC_RAY, job_page
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 ASK_SECONDS = 20.0
 """How long the cluster may take to say its version."""
-SETTINGS = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GAN_STORE")
+SETTINGS = (
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "GAN_STORE",
+    PUBLIC_RAY, PUBLIC_MLFLOW,
+)  # fmt: skip
 """Variables of the submitter's environment that go along as they are: where things lie, and nothing secret."""
 
 
@@ -42,7 +45,7 @@ class Cluster:
 
     def link(self, job: str) -> str:
         """The job's page in Ray's dashboard, with its logs."""
-        return f"{self.address}/#/jobs/{job}"
+        return job_page(self.address, job)
 
     def client(self) -> JobSubmissionClient:
         """Ray's own client, with the token. Raises UserError where the cluster is not there any more."""

@@ -16,10 +16,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import random
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -34,12 +32,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ganlib.cores import cores
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
 from pipelines import processes
+from pipelines.ports import LOOPBACK, free_ports, is_free
 from pipelines.processes import Started
 
-LOOPBACK = "127.0.0.1"
 START_SECONDS = 600.0
 """How long the processes may take to answer: some ten seconds on a quiet machine, minutes on a busy one."""
 END_SECONDS = 40.0
@@ -207,11 +206,11 @@ def _planned(home: Path, wanted: Wanted) -> State:
         "--mlflow-port": wanted.mlflow_port,
     }
     for option, port in named.items():
-        if port is not None and not _is_free(port):
+        if port is not None and not is_free(port):
             raise UserError(
                 f"port {port} is taken on {LOOPBACK}; give another with {option}, or none and one is chosen"
             )
-    chosen = _free_ports(3)
+    chosen = free_ports(3)
     home = home.absolute()
     state = State(
         home=str(home),
@@ -258,10 +257,10 @@ def _start_missing(state: State, say: Callable[[str], None]) -> None:
 
     if state.tracking is None:
         start("mlflow", _mlflow_command(state))
-    start("head", _ray_command(state, 0, _free_ports(5)))
+    start("head", _ray_command(state, 0, free_ports(5)))
     _wait(state, "head", lambda: _living_nodes(state) > 0)
     for number in range(1, state.nodes):
-        start(f"node-{number}", _ray_command(state, number, _free_ports(5)))
+        start(f"node-{number}", _ray_command(state, number, free_ports(5)))
         # One after the other: two at once on a busy machine run into Ray's own time limits.
         _wait(state, f"node-{number}", lambda number=number: _living_nodes(state) > number)  # type: ignore[misc]
     _wait(state, "head", lambda: _answers(f"{state.dashboard}/api/jobs/", _token(state)))
@@ -293,7 +292,7 @@ def _cpus(state: State, number: int) -> int:
     """As asked for, or the machine's shared out; the first has one more for the evaluation beside a training."""
     if state.cpus is not None:
         return state.cpus
-    return max(1, len(os.sched_getaffinity(0)) // state.nodes) + (number == 0)
+    return max(1, cores() // state.nodes) + (number == 0)
 
 
 def cpus(state: State) -> int:
@@ -416,23 +415,3 @@ def _alone(home: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"another `gan up` or `gan down` is at work in {home}; wait until it is done") from None
         yield
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on, of those from which the system takes none for connections that go out."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(20_000, 32_000)
-        if port not in found and _is_free(port):
-            found.append(port)
-    return found

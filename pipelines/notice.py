@@ -78,12 +78,18 @@ def on_sigterm(react: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def heeding(trainer: Trainer, run: RunFolder, on_ray: bool) -> Iterator[None]:
-    """Interrupts `trainer` once this process, the node below it or the run is asked to end, while the body runs."""
+    """Interrupts `trainer` once this process, the node below it or the run is asked to end, while the body runs.
+
+    The first worker says, beside that, how far it is.
+    """
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(POLL_SECONDS):
-            wish = wish_of(run) if trainer.world.rank == 0 else None  # one look a time at storage that all share
+            wish = None
+            if trainer.world.rank == 0:  # one look a time at storage that all share
+                wish = wish_of(run)
+                run.note_seen(trainer.progress.images)
             if asked_to_go() or wish is not None or (on_ray and _node_is_reclaimed()):
                 trainer.interrupt()
                 return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 from ganlib.data import Dataset, Source, open_source, prepare_dataset
 from ganlib.data.storage import Location
@@ -32,7 +31,8 @@ class DatasetRequest:
 
     name: what it is called; None takes it under any name that it was prepared by, else calls it after the source, so
     that recipes that want the same images of a source share one dataset. workers: processes that prepare, on Ray; 0:
-    this process alone; None: as its size asks for, and as many as there are cores.
+    this process alone; None: as its size asks for, and as many as there are cores. extractor: whose features will
+    judge samples.
     """
 
     data: DataConfig
@@ -41,13 +41,14 @@ class DatasetRequest:
     name: str | None = None
     store: str | None = None
     workers: int | None = None
+    extractor: str = "auto"
 
     def find(self) -> Dataset | None:
         """The dataset where `source` names one that is prepared: its folder or URL, or the name of one in the store."""
         if self.source is None:
             return None
-        if Path(self.source).expanduser().exists() or "://" in self.source:
-            place = Location.of(self.source)
+        place = Location.of(self.source)
+        if "://" in self.source or place.kind() is not None:
             return Dataset.open(place) if (place / "manifest.json").kind() == "file" else None
         found = [place for place in datasets_in(self.into) if place.name.rpartition("-")[0] == self.source]
         if len(found) > 1:
@@ -74,7 +75,7 @@ class DatasetRequest:
         return canonical_digest([*values, self.name])
 
     def prepare(self) -> Dataset:
-        """The dataset, prepared now or found prepared, with the network that judges its samples. Raises UserError."""
+        """The dataset, prepared now or found prepared, with the networks that will judge. Raises UserError."""
         dataset = self.find()
         if dataset is None:
             source, preparation = self.open_source(), self.data.preparation
@@ -85,12 +86,16 @@ class DatasetRequest:
                 dataset = prepare_dataset(source, preparation, self.into, self.name, progress.update, mapper)
         with Progress("classifier") as progress:
             dataset = train_classifier(dataset, progress.update)
-        columns = dataset.columns
-        # Pairs and domains are judged otherwise, as a rule; who wants this network there has it at its first use.
-        if dataset.manifest.classifier is None and not columns.partner and not columns.domain_names:
+        if self._needs_instances(dataset):
             with Progress("judge") as progress:
                 train_instances(dataset, progress.update)
         return dataset
+
+    def _needs_instances(self, dataset: Dataset) -> bool:
+        """Whether the network without labels will judge: it takes minutes, and who wants it later has it at once."""
+        # Where there are pairs and domains, "auto" is as a rule another.
+        others = dataset.manifest.classifier or dataset.columns.partner or dataset.columns.domain_names
+        return self.extractor == "instances" or (self.extractor == "auto" and not others)
 
 
 def data_of(name: str, overrides: Iterable[str]) -> tuple[DataConfig, str]:

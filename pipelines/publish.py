@@ -155,6 +155,12 @@ def _log_model(
     return logged
 
 
+def is_registered(published: Published, tracking_uri: str) -> bool:
+    """Whether that version is in the registry at `tracking_uri`."""
+    versions = _versions(mlflow_client(tracking_uri), published.name)
+    return any(str(version.version) == published.version for version in versions)
+
+
 def _register(client: "MlflowClient", name: str, model: "LoggedModel", tags: Mapping[str, str]) -> "ModelVersion":
     from mlflow.exceptions import MlflowException
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from ganlib.cores import cores
 from ganlib.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ class RayMapper:
 
         from pipelines.cluster import connect
 
-        cores = len(os.sched_getaffinity(0))
-        connect(self.workers or cores, object_store_bytes=200 << 20)
-        most = self.workers or (int(ray.cluster_resources()["CPU"]) if cluster_is_named() else cores)
+        here = cores()
+        connect(self.workers or here, object_store_bytes=200 << 20)
+        most = self.workers or (int(ray.cluster_resources()["CPU"]) if cluster_is_named() else here)
         # In a list: Ray would fetch a bare reference for every task.
         plan = [ray.put((writer, list(tasks)))]
         write = ray.remote(_write)

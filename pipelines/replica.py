@@ -49,7 +49,7 @@ class Replica:
         """Bring the run up to date with one record, or with several of kind "metrics".
 
         Raises mlflow.MlflowException or requests.RequestException where MLflow does not answer or refuses, and
-        UnsendableError for a picture or an artifact that is gone or broken.
+        UnsendableError for a picture or an artifact that is gone, broken, or elsewhere than in the run's folder.
         """
         record = records[0]
         match record["kind"]:
@@ -153,6 +153,11 @@ class Replica:
         self._sent.dataset = (name, digest)
 
     def _existing(self, path: str) -> Path:
-        if not (self._run_folder / path).exists():
-            raise UnsendableError(f"{self._run_folder / path} is gone")
-        return self._run_folder / path
+        """The file or folder that a record names; not where a stranger's record, or a link of his, leads out."""
+        named, home = self._run_folder / path, self._run_folder.resolve()
+        if not named.exists():
+            raise UnsendableError(f"{named} is gone")
+        for one in (named, *named.rglob("*")):
+            if not one.resolve().is_relative_to(home):
+                raise UnsendableError(f"{one} is not in the run's folder")
+        return named

@@ -1,7 +1,8 @@
 """Where things lie: the home folder, and in it one folder a run, which is the whole record of that run.
 
 HOME/datasets/<name>-<digest>/       prepared datasets
-HOME/runs/<run>/                     recipe.yaml, run.json, checkpoint-*/, evaluations/, pictures/, journal/, lock
+HOME/runs/<run>/                     recipe.yaml, run.json, checkpoint-*/, evaluations/, pictures/, journal/, lock;
+                                     threads.json: of each worker, wherever the run goes on
 HOME/mlflow/                         the local MLflow: SQLite database and artifacts
 """
 
@@ -14,17 +15,19 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
-from ganlib.recipe import Recipe
+from ganlib.recipe import EvaluateConfig, Recipe
+
+MOST_THREADS = 1024
+"""A run's folder may be a stranger's."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +84,6 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, facts: RunFacts, recipe_yaml: str) -> RunFolder:
         """Makes the folder, `run.json` last."""
-        path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.yaml", recipe_yaml)
         write_atomically(path / "run.json", facts.model_dump_json(indent=2))
         return cls(path)
@@ -129,16 +131,58 @@ class RunFolder:
         finally:
             os.close(file)
 
+    def first_recipe(self) -> Recipe:
+        """The recipe that it began with. Raises UserError."""
+        return Recipe.load(self.path / "recipe.yaml")
+
     def recipe(self) -> Recipe:
         """The recipe that it began with, at the length that it has now. Raises UserError."""
-        recipe = Recipe.load(self.path / "recipe.yaml")
-        length = self.path / "length.json"
+        recipe, length = self.first_recipe(), self.path / "length.json"
         return recipe.with_overrides(f"train.images={length.read_text()}") if length.is_file() else recipe
 
     def lengthen(self, images: int) -> None:
         """Sets the length in images; a finished run is then to go on. Schedules stretch with the length."""
         write_atomically(self.path / "length.json", json.dumps(images))
         (self.path / "finished.json").unlink(missing_ok=True)
+
+    def take_over(self, images: int) -> None:
+        """Says that from so many images on it goes on with another run's weights."""
+        write_atomically(self.path / "taken-over.json", json.dumps(images))
+
+    @property
+    def weights_since(self) -> int:
+        """How many images had been seen when it took over the weights that it has; 0 where they are its own."""
+        taken = self.path / "taken-over.json"
+        return int(taken.read_text()) if taken.is_file() else 0
+
+    def note_seen(self, images: int) -> None:
+        """Says, to whoever watches, how many images a training has seen between two lines of its journal."""
+        with suppress(OSError):  # nothing depends on it
+            (self.path / "seen").write_text(str(images))
+
+    def seen(self) -> int | None:
+        """What was said last; None where nothing was, or while it is being written."""
+        try:
+            return int((self.path / "seen").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def threads(self, now: int) -> int:
+        """The threads of each of its workers: `now` where it begins, and from then on what it began with.
+
+        They decide in what order sums are added up: a run that goes on where there are other cores would end with other
+        weights. Raises UserError.
+        """
+        path = self.path / "threads.json"
+        if not path.is_file():
+            write_atomically(path, json.dumps(now))
+        try:
+            threads = int(path.read_text())
+        except (OSError, ValueError):
+            threads = 0
+        if not 0 < threads <= MOST_THREADS:
+            raise UserError(f"{path} holds no number of threads; remove it, and the run goes on with {now}")
+        return threads
 
     @property
     def finished(self) -> bool:
@@ -161,16 +205,30 @@ class RunFolder:
             raise UserError(f"{self.path} is not the folder of a run (it has no whole run.json)") from error
 
     def evaluation_file(self, checkpoint: str) -> Path:
-        """Where the metrics of one checkpoint are kept, as JSON."""
+        """Where the metrics of one checkpoint are kept, as JSON, with what they were taken of."""
         return self.path / "evaluations" / f"{checkpoint}.json"
 
-    def evaluation(self, checkpoint: str) -> dict[str, float] | None:
-        """The metrics of one checkpoint, or None where it has not been judged."""
+    def due_mark(self, checkpoint: str) -> Path:
+        """Stands for as long as the checkpoint is still to be judged."""
+        return self.evaluation_file(checkpoint).with_suffix(".due")
+
+    def evaluation(self, checkpoint: str, config: EvaluateConfig | None = None) -> dict[str, float] | None:
+        """The metrics of one checkpoint, or None where it has not been judged, or not on the samples of `config`."""
         try:
-            found: dict[str, Any] = json.loads(self.evaluation_file(checkpoint).read_text())
-        except (OSError, ValueError):
+            found = json.loads(self.evaluation_file(checkpoint).read_text())
+            metrics = {name: float(value) for name, value in found["metrics"].items()}
+        except (OSError, ValueError, KeyError):
             return None
-        return {name: float(value) for name, value in found.items()}
+        return metrics if config is None or found["of"] == _samples_of(config) else None
+
+    def keep_evaluation(self, checkpoint: str, config: EvaluateConfig, metrics: Mapping[str, float]) -> None:
+        """Keeps the metrics that the samples of `config` had."""
+        file = self.evaluation_file(checkpoint)
+        write_atomically(file, json.dumps({"of": _samples_of(config), "metrics": metrics}, indent=2))
+
+
+def _samples_of(config: EvaluateConfig) -> dict[str, int]:
+    return {"samples": config.samples, "seed": config.seed}
 
 
 def new_run_name(recipe: str) -> str:

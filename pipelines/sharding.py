@@ -20,7 +20,7 @@ from ganlib.data.storage import Location
 from ganlib.errors import UserError
 from ganlib.evaluation.extractors import Extractor, extractor_for
 from ganlib.sampling import Sampler, load_sampler
-from pipelines.cluster import connect
+from pipelines.cluster import connect, most_of
 
 PIECE = 32
 """Images of one task: a thousand are shared fairly among seven, and Inception works on as many at once."""
@@ -34,19 +34,28 @@ def processes(
 ) -> Iterator[Sequence[Any]]:
     """So many processes with `extractor`, opened for `dataset`, and the generator in the folder `checkpoint`.
 
-    Raises UserError where Ray cannot be started, loses a process, or has other weights where it runs one.
+    Raises UserError where Ray cannot be started, is too small, loses a process, or has other weights where it runs one;
+    and what a process raises of its own.
     """
     import ray
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RayTaskError
 
     connect(count)
+    if (cpus := most_of("CPU")) < count:  # Ray would wait for more of them to come
+        raise UserError(
+            f"{count} workers take a CPU each, and the cluster has {cpus:g} CPUs; lower --workers, or add nodes"
+        )
     remote = ray.remote(num_cpus=1)(Worker)
-    actors = [remote.remote(checkpoint, dataset.location, extractor.name) for _ in range(count)]
+    actors = [remote.remote() for _ in range(count)]
     try:
-        labels = ray.get([actor.label.remote() for actor in actors])
+        labels = ray.get([actor.open.remote(checkpoint, dataset.location, extractor.name) for actor in actors])
         if others := set(labels) - {extractor.label}:
             raise UserError(f"a process of Ray's has {others.pop()}, not {extractor.label}: give it the same weights")
         yield actors
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):  # without Ray's traceback around it
+            raise error.cause from None
+        raise
     except RayError as error:
         raise UserError(
             f"a process of Ray's was lost while it judged ({' '.join(str(error).split())[:200]}); is memory short? "
@@ -60,12 +69,11 @@ def processes(
 class Worker:
     """One process: an extractor of its own, and a generator where there is a checkpoint."""
 
-    def __init__(self, checkpoint: Path | None, dataset: Location, extractor: str):
+    def open(self, checkpoint: Path | None, dataset: Location, extractor: str) -> str:
+        """Loads both, and returns the extractor's label. No constructor does it: of what goes wrong in one, Ray hands
+        on a text, that the process died."""
         self.sampler = load_sampler(checkpoint) if checkpoint is not None else None
         self.extractor = extractor_for(Dataset.open(dataset), extractor)
-
-    def label(self) -> str:
-        """The extractor's."""
         return self.extractor.label
 
     def sample(self, count: int, seed: int, first: int, told: dict[str, Any]) -> np.ndarray:

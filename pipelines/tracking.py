@@ -7,6 +7,7 @@ import getpass
 import logging
 import os
 import platform
+import re
 import socket
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from ganlib.errors import UserError
-from pipelines.job_link import job_tags, link_job_to
+from pipelines.job_link import PUBLIC_MLFLOW, job_tags, link_job_to
 from pipelines.journal import Status
 
 if TYPE_CHECKING:
@@ -153,9 +154,9 @@ def close_run(tracking_uri: str, run_id: str, status: Status) -> None:
 
 
 def run_link(tracking_uri: str, experiment_at: str, run_id: str) -> str:
-    """The run's page in MLflow; of a database, whose page has no address yet, the part behind it."""
-    server = tracking_uri.rstrip("/") if tracking_uri.startswith("http") else ""
-    return f"{server}/#/experiments/{experiment_at}/runs/{run_id}"
+    """The run's page in MLflow, as people see it; of a database, whose page has no address yet, the part behind it."""
+    server = os.environ.get(PUBLIC_MLFLOW) or (tracking_uri if tracking_uri.startswith("http") else "")
+    return f"{server.rstrip('/')}/#/experiments/{experiment_at}/runs/{run_id}"
 
 
 def find_run(client: "MlflowClient", experiment_at: str, unique: str) -> "Run | None":
@@ -181,7 +182,7 @@ def mlflow_digest(digest: str) -> str:
 def host_facts() -> dict[str, str]:
     """What the numbers of a run depend on beside its recipe: code, versions and hardware, as MLflow tags."""
     facts = {
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
         "host.name": socket.gethostname(),
         "host.platform": platform.platform(),
         "host.cpu": _cpu_model(),
@@ -251,8 +252,9 @@ def check_address(uri: str) -> None:
     except ValueError:
         well_formed = False
     if not well_formed:
+        shown = re.sub(r"//.*@", "//", uri)  # a password may stand in what is no address of MLflow
         raise UserError(
-            f"not an address of MLflow: {uri!r}; write http://HOST:PORT of an MLflow server, or"
+            f"not an address of MLflow: {shown!r}; write http://HOST:PORT of an MLflow server, or"
             " sqlite:////PATH/mlflow.db (for another database, start `mlflow server --backend-store-uri` on it)"
         )
 
@@ -269,6 +271,14 @@ def _environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _user() -> str:
+    """Who runs this; by number where, as in a container, that has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _cpu_model() -> str:

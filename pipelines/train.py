@@ -61,7 +61,9 @@ CURVES = {
     "what the discriminator says": ("d_real", "d_heldout", "d_fake", "d_fake_before_g", "d_fake_after_g"),
     "gradient norms": ("gradient/discriminator", "gradient/generator"),
     "fakes against the data": ("variety", "shift"),
+    "workers": ("workers",),
 }
+"""Panels of what ticks say, each where a run has it; elastic ones alone say how many workers they are on."""
 
 
 def create_run(recipe: Recipe, dataset: Dataset, home: Home, name: str) -> RunFolder:
@@ -244,14 +246,16 @@ def followed(run: RunFolder, total: int) -> Iterator[None]:
     def follow() -> None:
         path = journal_folder(run.path) / "train.jsonl"
         offset = path.stat().st_size if path.is_file() else 0
+        before, note = run.seen(), ""
         with Progress(f"train {run.name}") as progress:
             while not stop.wait(0.5):
+                if (seen := run.seen()) not in (None, before):  # else its workers are still starting
+                    progress.update(seen or 0, total, note)
                 for entry in read_entries(path, offset):
                     offset = entry.end
                     if entry.record["kind"] == "metrics" and "d_real" in entry.record["values"]:
                         said = entry.record["values"]
                         note = f"D(x) {float(said['d_real']):.2f}  D(G(z)) {float(said['d_fake']):.2f}"
-                        progress.update(entry.record["images_seen"], total, note)
                     elif entry.record["kind"] == "tags" and PASSED_OVER_TAG in entry.record["values"]:
                         _log.warning(entry.record["values"][PASSED_OVER_TAG])
 

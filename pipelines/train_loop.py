@@ -7,7 +7,6 @@ at the same round: what only one of them knows (a full disk, SIGTERM) reaches th
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from ray.train.collective import broadcast_from_rank_zero
 
+from ganlib.cores import cores, threads_of
 from ganlib.data import Dataset
 from ganlib.errors import UserError
-from ganlib.files import write_atomically
+from ganlib.files import remove_unfinished, write_atomically
 from ganlib.pictures import png
 from ganlib.recipe import Recipe
 from ganlib.sheets import sheet
@@ -36,10 +36,14 @@ _log = logging.getLogger(__name__)
 
 
 class Start(NamedTuple):
-    """What the first worker tells the others before the training: where it begins, or why it cannot."""
+    """What the first worker tells the others before the training: where it begins, or why it cannot.
+
+    threads: of each worker.
+    """
 
     resume: str | None = None
     unjudged: tuple[str, ...] = ()
+    threads: int = 1
     failure: str | None = None
 
 
@@ -57,14 +61,13 @@ def train_loop(config: dict[str, Any]) -> str | None:
     RelievedError, on all workers, where the run is to go on with others.
     """
     run = RunFolder(Path(config["run_folder"]))
-    # As if all workers were on this machine: where Ray places them after a fault then changes no sum's order.
-    torch.set_num_threads(max(len(os.sched_getaffinity(0)) // max(config["workers"], 1), 1))
     world, on_ray = World.current(), bool(config["workers"])
     with ExitStack() as stack:
         keeper = Keeper(run, stack) if world.rank == 0 else None
-        start = broadcast_from_rank_zero(keeper.start() if keeper is not None else None)
+        start = broadcast_from_rank_zero(keeper.start(config["workers"]) if keeper is not None else None)
         if start.failure:
             return str(start.failure)
+        torch.set_num_threads(start.threads)
         try:
             recipe = run.recipe()
             dataset = Dataset.open(run.facts().dataset_path)
@@ -106,14 +109,17 @@ class Keeper:
         self.run, self._stack = run, stack
         self.failure: str | None = None
 
-    def start(self) -> Start:
+    def start(self, workers: int) -> Start:
         """Opens the journal, once no other process writes it, and finds where to begin."""
         try:
             self.journal = self._stack.enter_context(Journal(self.run.path, "train"))
+            remove_unfinished(self.run.path / "checkpoint-*")
             found = newest_checkpoint(self.run.path, lambda amiss: self.journal.tags({PASSED_OVER_TAG: amiss}))
+            # As if all workers were on this machine: where Ray places them after a fault then changes no sum's order.
+            threads = self.run.threads(threads_of(max(workers, 1), cores()))
         except UserError as error:
             return Start(failure=str(error))
-        return Start(str(found) if found else None, tuple(unjudged(self.run)))
+        return Start(str(found) if found else None, tuple(unjudged(self.run)), threads)
 
     def shelf(self, recipe: Recipe) -> Shelf:
         """Where the checkpoints stand."""
@@ -185,6 +191,5 @@ def draw_samples(trainer: Trainer, run: RunFolder, journal: Journal) -> None:
     """A picture stamped with the images seen, laid out by what the generator is told (`ganlib.sheets`)."""
     images = trainer.progress.images
     path = run.pictures / f"samples-{images:012d}.png"
-    path.parent.mkdir(exist_ok=True)
     write_atomically(path, png(sheet(trainer.recipe, trainer.dataset, trainer.sample)))
     journal.picture(images, "samples", path)

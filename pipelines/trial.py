@@ -16,7 +16,7 @@ import torch
 
 from ganlib.data import Dataset
 from ganlib.errors import UserError
-from ganlib.evaluation.names import metric_value
+from ganlib.evaluation.names import beside, metric_value
 from ganlib.files import write_atomically
 from ganlib.health import fatal
 from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint, read_contents
@@ -34,8 +34,25 @@ LEAST_KEPT = 2
 
 
 @dataclass(frozen=True)
+class Share:
+    """What each process that trains has of its machine, as Ray counts it: the trial's own, or each of its workers."""
+
+    cpus: float = 1
+    gpus: float = 0
+
+    @property
+    def threads(self) -> int:
+        return max(int(self.cpus), 1)
+
+    @property
+    def device(self) -> str | None:
+        """The GPU that Ray gave it, for None; Ray does not hide GPUs from a process that asked for none."""
+        return None if self.gpus else "cpu"
+
+
+@dataclass(frozen=True)
 class TrainTrial:
-    """Trains the recipe of a task. metric: its whole name; threads: of the trial's own process.
+    """Trains the recipe of a task. metric: its whole name.
 
     prune: a severe and certain verdict on its health ends a trial. A young generator may earn one that it would
     outgrow: trials that are short beside what their recipe needs want it off.
@@ -43,14 +60,16 @@ class TrainTrial:
 
     dataset: str
     metric: str
-    threads: int = 1
+    share: Share = Share()
     prune: bool = True
 
     def __call__(self, task: Task) -> Iterator[Reading]:
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.share.threads)
         run = RunFolder(task.folder)
         if task.recipe != run.recipe():
             write_atomically(run.path / "recipe.yaml", task.recipe.dump())
+        if task.start is not None:
+            run.take_over(task.start[1])
         place = task.after
         for reading in read_readings(run)[place:]:
             yield reading
@@ -62,7 +81,7 @@ class TrainTrial:
             from pipelines.trial_workers import checkpoints_by_workers as checkpoints
         else:
             checkpoints = train_to_rungs
-        trained = checkpoints(task, run, dataset, place, self.threads)
+        trained = checkpoints(task, run, dataset, place, self.share)
         try:
             for checkpoint in trained:
                 reading = self._judge(run, checkpoint, dataset)
@@ -82,14 +101,8 @@ class TrainTrial:
         value = metric_value(metrics, self.metric)
         if not math.isfinite(value):
             raise UnhealthyError(f"{self.metric} is {value}")
-        error = metrics.get(error_name(self.metric))
+        error = metrics.get(beside(self.metric, "se"))
         return Reading(images=progress.images, seconds=progress.seconds, value=value, error=error, metrics=metrics)
-
-
-def error_name(metric: str) -> str:
-    """The name of a metric's standard error: of `fid/classifier-1a2b3c4d` it is `fid_se/classifier-1a2b3c4d`."""
-    kind, slash, judge = metric.partition("/")
-    return f"{kind}_se{slash}{judge}"
 
 
 def read_readings(run: RunFolder) -> list[Reading]:
@@ -130,10 +143,10 @@ def rungs_behind(task: Task, images: int) -> int:
 
 
 def train_to_rungs(
-    task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int
+    task: Task, run: RunFolder, dataset: Dataset, place: int, share: Share
 ) -> Generator[Path, None, None]:
     """Trains in this process, and yields the checkpoint at each rung from number `place` on."""
-    trainer = Trainer(task.recipe, dataset, resume=where_to_start(task, run))
+    trainer = Trainer(task.recipe, dataset, share.device, where_to_start(task, run))
     with Journal(run.path, "train") as journal:
         shelf = Shelf(run, journal, max(task.recipe.train.keep_checkpoints, LEAST_KEPT))
         if rungs_behind(task, trainer.progress.images) > place:  # it was lost before it could judge

@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,16 +28,28 @@ from ganlib.training.world import World
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
 from pipelines.train_loop import Shelf, draw_samples, record
-from pipelines.trial import rungs_behind, where_to_start
+from pipelines.trial import Share, rungs_behind, where_to_start
 from tuning.member import Task, UnhealthyError
+
+if TYPE_CHECKING:
+    from ray.train import ScalingConfig
 
 POLL_SECONDS = 0.2
 
 
 def checkpoints_by_workers(
-    task: Task, run: RunFolder, dataset: Dataset, place: int, threads: int
+    task: Task, run: RunFolder, dataset: Dataset, place: int, share: Share
 ) -> Generator[Path, None, None]:
-    """As `pipelines.trial.train_to_rungs`, on the recipe's workers. Judging does not hold them up."""
+    """As `pipelines.trial.train_to_rungs`, on the recipe's workers. Judging does not hold them up, unless the trial
+    pauses: then they end at each rung, and others go on from it."""
+    while place < len(task.rungs):
+        until = place + 1 if task.pauses else len(task.rungs)
+        yield from _checkpoints(replace(task, rungs=task.rungs[:until]), run, place, share)
+        place = until
+
+
+def _checkpoints(task: Task, run: RunFolder, place: int, share: Share) -> Generator[Path, None, None]:
+    """Of workers that are started once, and end at the task's last rung."""
     start = where_to_start(task, run)
     for name in ("ended.txt", "unhealthy.txt", "error.txt", "checkpoint_manager_snapshot.json"):
         (run.path / name).unlink(missing_ok=True)
@@ -44,7 +57,7 @@ def checkpoints_by_workers(
 
     def train() -> None:
         try:
-            _fit(task, run, start, threads)
+            _fit(task, run, start, share)
         except BaseException as error:
             errors.append(error)
 
@@ -85,14 +98,11 @@ def _raise_why(run: RunFolder, errors: list[BaseException]) -> None:
     raise errors[0] if errors else RuntimeError("the workers ended before the trial's last rung")
 
 
-def _fit(task: Task, run: RunFolder, start: Path | None, threads: int) -> None:
+def _fit(task: Task, run: RunFolder, start: Path | None, share: Share) -> None:
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")
-    import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train import FailureConfig, RunConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpus = ray.cluster_resources().get("GPU", 0) > 0
-    resources = {"CPU": threads, **({"GPU": 1} if gpus else {})}
     TorchTrainer(
         train_loop,
         train_loop_config={
@@ -100,15 +110,24 @@ def _fit(task: Task, run: RunFolder, start: Path | None, threads: int) -> None:
             "recipe": task.recipe.dump(),
             "rungs": list(task.rungs),
             "start": None if start is None else str(start),
-            "threads": threads,
+            "threads": share.threads,
+            "device": share.device,
         },
-        scaling_config=ScalingConfig(
-            num_workers=task.recipe.most_workers, use_gpu=gpus, resources_per_worker=resources
-        ),
+        # NCCL refuses two processes on one GPU.
+        torch_config=TorchConfig(backend="gloo" if share.gpus < 1 else None),
+        scaling_config=scaling(task.recipe.most_workers, share),
         run_config=RunConfig(
             name=run.name, storage_path=str(run.path.parent), failure_config=FailureConfig(max_failures=0)
         ),
     ).fit()
+
+
+def scaling(workers: int, share: Share) -> ScalingConfig:
+    """What Ray Train sets aside: of each worker what the study counted it to take."""
+    from ray.train import ScalingConfig
+
+    resources = {"CPU": share.cpus, **({"GPU": share.gpus} if share.gpus else {})}
+    return ScalingConfig(num_workers=workers, use_gpu=bool(share.gpus), resources_per_worker=resources)
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -123,7 +142,7 @@ def train_loop(config: dict[str, Any]) -> None:
     try:
         recipe = Recipe.parse(yaml.safe_load(config["recipe"]))
         start = None if config["start"] is None else Path(config["start"])
-        trainer = Trainer(recipe, Dataset.open(run.facts().dataset_path), resume=start, world=world)
+        trainer = Trainer(recipe, Dataset.open(run.facts().dataset_path), config["device"], start, world)
         with Journal(run.path, "train") if first else nullcontext() as journal:
             for tick in trainer.run():
                 if journal is not None:
@@ -139,6 +158,8 @@ def train_loop(config: dict[str, Any]) -> None:
                     shelf = Shelf(run, journal, len(rungs))  # the judge may be behind
                     shelf.put(checkpoint_name(tick.images_seen), trainer.snapshot(), judge=False)
                     draw_samples(trainer, run, journal)
+                if tick.images_seen >= rungs[-1]:
+                    return
                 if broadcast_from_rank_zero((run.path / "ended.txt").exists() if first else None):
                     return
     except UserError as error:

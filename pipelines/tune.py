@@ -9,7 +9,6 @@ HOME/studies/<study>/study.json     the record (`tuning.record`)
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -23,17 +22,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ganlib.data import Dataset
 from ganlib.data.unpaired import epoch_images
 from ganlib.errors import UserError
-from ganlib.evaluation.names import plain
+from ganlib.evaluation.directions import direction
+from ganlib.evaluation.names import meant, plain
 from ganlib.files import write_atomically
 from ganlib.recipe import CHANGEABLE, Recipe
 from ganlib.sampling import load_sampler
 from ganlib.training.checkpoint import checkpoint_name
 from ganlib.training.trainer import Trainer
-from pipelines.cluster import connect
+from pipelines.cluster import any_gpus, connect
 from pipelines.evaluate import judge
 from pipelines.run_folder import Home
 from pipelines.study_runs import StudyRuns, earlier_bests
-from pipelines.trial import TrainTrial
+from pipelines.trial import Share, TrainTrial
 from pipelines.workflow import RANKING
 from tuning.finals import Final, finals
 from tuning.ledger import Ledger
@@ -51,14 +51,15 @@ SAME_FOR_ALL = (
 """What no space may draw: it decides the data, the judge or the length, by which trials are compared."""
 BUT = ("data.augment.*", "data.loading")
 
-HIGHER_IS_BETTER = ("inception_score", "precision", "recall", "density", "coverage", "modes/covered", "mode_share_min")
-
 FEW = 256
 """Samples of an untrained generator by which the names of metrics are found out."""
 
 
 class Settings(BaseModel):
-    """What a study was begun with, besides its record: enough to go on with it."""
+    """What a study was begun with, besides its record: enough to go on with it.
+
+    gpus: 1 where the cluster has any, if None. at_once: as many as the cluster holds, if None.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,7 +68,7 @@ class Settings(BaseModel):
     finalists: int
     seeds: int
     cpus: float = 1
-    gpus: float = 0
+    gpus: float | None = None
     at_once: int | None = None
     minutes: float | None = None
     prune: bool = True
@@ -129,7 +130,7 @@ def create_study(asked: Asked, dataset: Dataset, home: Home, name: str, settings
         search=asked.search,
         scheduler=asked.scheduler,
         metric=metric,
-        mode="max" if _higher_is_better(metric) else "min",
+        mode=direction(metric),
         seed=asked.seed,
         trials_wanted=asked.trials,
         rungs=rungs,
@@ -159,13 +160,15 @@ def tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcome
     dataset = Dataset.open(settings.dataset_path)
     recipe = Recipe.parse(study.recipe, origin=f"the recipe of study {study.name}")
     workers = recipe.most_workers
-    resources = Resources(settings.cpus, settings.gpus, workers, settings.at_once)
-    connect(max(workers, 1) * (settings.at_once or 1))
+    # No CPU to spare: trials are judged by their own processes, and a place is as many CPUs as a trial takes.
+    connect(max(workers, 1) * (settings.at_once or 1), spare=0)
+    share = share_of(settings)
+    resources = Resources(share.cpus, share.gpus, workers, settings.at_once)
     resources.places()  # before anything is recorded of a study that cannot run
     runs = StudyRuns(folder, study, dataset, tracking_uri, _shown(settings, recipe))
     ledger = Ledger(study, Space.parse(recipe, study.space), folder / "study.json", runs.told)
     runs.go_on(ledger)
-    objective = TrainTrial(str(dataset.location), study.metric, max(int(settings.cpus), 1), settings.prune)
+    objective = TrainTrial(str(dataset.location), study.metric, share, settings.prune)
     made: list[Path] = []
     best: Path | None = None
     done = False
@@ -189,6 +192,11 @@ def tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcome
     if left:
         say(f"MLflow has not taken {left} records yet; `gan tune --study {study.name}` sends them")
     return Outcome(study, folder, best, finals(study), made, runs.run_id)
+
+
+def share_of(settings: Settings) -> Share:
+    """What each process of the study takes of the cluster that this process is connected to."""
+    return Share(settings.cpus, float(any_gpus()) if settings.gpus is None else settings.gpus)
 
 
 def write_best(ledger: Ledger, folder: Path) -> Path | None:
@@ -218,7 +226,7 @@ def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
     """The whole name of the metric that a person means, found by judging an untrained generator.
 
     That takes the statistics of the data too, which every trial then finds there. Raises UserError for a metric that
-    there is not, and for an extractor that the dataset cannot have.
+    there is not or that has no better, and for an extractor that the dataset cannot have.
     """
     few = recipe.with_overrides(f"evaluate.samples={min(FEW, recipe.evaluate.samples)}")
     with tempfile.TemporaryDirectory() as folder:
@@ -227,24 +235,16 @@ def metric_named(asked: str, recipe: Recipe, dataset: Dataset) -> str:
     if asked == "fid":
         found = [name for prefix in RANKING for name in names if name.startswith(prefix)][:1]
     else:
-        found = [name for name in names if asked in (name, plain(name), plain(name).partition("/")[0])]
+        found = meant(asked, names)
     if len(found) > 1:
         raise UserError(f"metric {asked} may be {' or '.join(found)}; name the one that is meant")
     if not found:
-        kinds = sorted({plain(name) for name in names if not name.startswith(("mode_share/", "fid_class/"))})
+        kinds = sorted(
+            {plain(name) for name in names if not name.startswith(("mode_share/", "mode_share_se/", "fid_class/"))}
+        )
         raise UserError(f"there is no metric {asked!r} for this recipe and dataset; there are: {', '.join(kinds)}")
+    direction(found[0])
     return found[0]
-
-
-def places_here(cpus: float) -> int | None:
-    """How many trials this machine runs at once where no cluster is named; None where one is."""
-    if os.environ.get("RAY_ADDRESS"):
-        return None
-    return max(int(len(os.sched_getaffinity(0)) / max(cpus, 1)), 1)
-
-
-def _higher_is_better(metric: str) -> bool:
-    return plain(metric).startswith(HIGHER_IS_BETTER)
 
 
 def _shown(settings: Settings, recipe: Recipe) -> dict[str, Any]:

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from ganlib.data import Dataset
-from ganlib.data.storage import Location
+from ganlib.errors import UserError
 from ganlib.evaluation.names import judged_by
 from ganlib.files import canonical_digest, file_digest, write_atomically
 from ganlib.inputs import told_of
 from ganlib.recipe import Recipe
 from pipelines.console import Progress
-from pipelines.evaluate import evaluate_checkpoint
+from pipelines.evaluate import evaluate_checkpoint, extractor_name
 from pipelines.journal import Status
 from pipelines.prepare import DatasetRequest
-from pipelines.publish import Published, publish
+from pipelines.publish import Published, is_registered, publish
 from pipelines.run_folder import RunFolder
 from pipelines.tracking import close_run, mlflow_client, open_run, set_tags
 from pipelines.train import create_run, train
@@ -88,7 +88,11 @@ class Chain:
             return {"path": str(dataset.location), "metrics": {**counts, **accuracy}}
 
         def stands(old: Record) -> bool:
-            return (Location.of(old["path"]) / "manifest.json").kind() == "file"
+            try:
+                Dataset.open(old["path"])
+            except UserError:
+                return False
+            return True
 
         inputs = {"data": self.request.fingerprint()}
         return Dataset.open(self._stage("prepare", inputs, work, stands)["path"])
@@ -114,8 +118,8 @@ class Chain:
 
         def work() -> Record:
             with Progress("evaluate") as progress:
-                extractor = self.recipe.evaluate.extractor
-                return {"metrics": evaluate_checkpoint(run, checkpoint.name, dataset, progress.update, extractor)}
+                config = self.recipe.evaluate
+                return {"metrics": evaluate_checkpoint(run, checkpoint.name, dataset, progress.update, config)}
 
         metrics: dict[str, float] = self._stage("evaluate", self._judged(run, dataset), work)["metrics"]
         return metrics
@@ -126,25 +130,31 @@ class Chain:
             self.say("publish: left out, the served model makes images and no points")
             return None
         # By the extractor that the recipe names, where others have judged the run as well.
-        chosen = [name for name in metrics if judged_by([name], self.recipe.evaluate.extractor)]
+        judge = extractor_name(self.recipe.method, dataset, self.recipe.evaluate.extractor) or ""
+        chosen = [name for name in metrics if judged_by([name], judge)]
         metric = next(name for prefix in RANKING for name in [*chosen, *metrics] if name.startswith(prefix))
 
         def work() -> Record:
-            done = publish(
-                run.last_checkpoint(),
-                dataset.name,
-                dataset.digest,
-                metrics,
-                metric,
-                self.tracking_uri,
-                run_id,
-                dataset.columns.domain_names or (),
-                told_of(dataset, self.recipe.method.fitted(dataset), 1),
-            )
+            with Progress("publish"):
+                done = publish(
+                    run.last_checkpoint(),
+                    dataset.name,
+                    dataset.digest,
+                    metrics,
+                    metric,
+                    self.tracking_uri,
+                    run_id,
+                    dataset.columns.domain_names or (),
+                    told_of(dataset, self.recipe.method.fitted(dataset), 1),
+                )
             return asdict(done)
 
         inputs = {**self._judged(run, dataset), "metrics": metrics, "tracking": self.tracking_uri}
-        made = self._stage("publish", inputs, work)
+
+        def stands(old: Record) -> bool:
+            return is_registered(Published(**old), self.tracking_uri)
+
+        made = self._stage("publish", inputs, work, stands)
         return Published(**made)
 
     def _judged(self, run: RunFolder, dataset: Dataset) -> Record:

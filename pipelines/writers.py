@@ -12,7 +12,6 @@ import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import ray.train
@@ -179,7 +178,7 @@ class Shelf:
     def put(self, name: str, snapshot: Snapshot, judge: bool) -> None:
         """Writes a checkpoint, says so in the journal, and removes what is no longer kept."""
         if judge:  # marked first: a checkpoint that stands is judged, whenever this process may die
-            mark = _mark(self.run, name)
+            mark = self.run.due_mark(name)
             try:
                 mark.parent.mkdir(exist_ok=True)
                 mark.touch()
@@ -196,8 +195,4 @@ class Shelf:
 def unjudged(run: RunFolder) -> list[str]:
     """The checkpoints of `run` that were to be judged and have not been."""
     names = sorted(path.name for path in run.path.glob("checkpoint-*"))
-    return [name for name in names if _mark(run, name).exists() and run.evaluation(name) is None]
-
-
-def _mark(run: RunFolder, name: str) -> Path:
-    return run.evaluation_file(name).with_suffix(".due")
+    return [name for name in names if run.due_mark(name).exists()]

@@ -9,6 +9,18 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for this process, before torch is importe
 # `mlflow models serve` looks for its server's command there, as in an activated environment.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+TOLD = "told"
+"""A property that a test records to have it said at the end, though the test passes, and in whatever process it ran."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, text in getattr(report, "user_properties", ()):
+                if name == TOLD and report.when == "call":
+                    terminalreporter.write_line(text)

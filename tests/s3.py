@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from pipelines.ports import free_ports
 
 BUCKET = "bucket"
 # moto takes any; they must be there.
@@ -37,9 +38,7 @@ def s3_folder(monkeypatch: pytest.MonkeyPatch) -> str:
 @cache
 def endpoint() -> str:
     """http://127.0.0.1:PORT of the server, which lives as long as this process and has one bucket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     descriptor, name = tempfile.mkstemp(suffix="-moto.log")
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]

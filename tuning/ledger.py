@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class Ledger:
     def __init__(self, study: Study, space: Space, path: Path, told: Told | None = None):
         self.study, self.space, self.path = study, space, path
         self._told = told
+        self._zero: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles what it is given, for a restart of its own, of which there is none: a study has its record."""
@@ -67,7 +69,19 @@ class Ledger:
         mutation = Mutation(images=images, values=dict(values), weights_of=weights_of)
         self.trial(number).mutations.append(mutation)
 
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """Counts the body's time as the search's, in the record whenever it is written."""
+        self._zero = time.monotonic() - self.study.searched_seconds
+        try:
+            yield
+        finally:
+            self.write()
+            self._zero = None
+
     def write(self) -> None:
+        if self._zero is not None:
+            self.study.searched_seconds = time.monotonic() - self._zero
         self.study.write(self.path)
 
     def recipe(self, number: int) -> Recipe:

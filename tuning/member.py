@@ -27,7 +27,8 @@ class Task:
     recipe: whole, seed and length included. folder: the trial's own, the same each time that it is taken up again, on
     storage that every node sees. rungs: images seen at which readings are due, rising, the last one the recipe's
     length. after: of how many of these the readings are known. start: the folder of another trial whose weights, at so
-    many images, this one goes on with unless it has gone further by itself.
+    many images, this one goes on with unless it has gone further by itself. pauses: after each reading it waits, and
+    may go on with another's weights: nothing of it may train past a rung meanwhile.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Task:
     rungs: tuple[int, ...]
     after: int = 0
     start: tuple[Path, int] | None = None
+    pauses: bool = False
 
 
 Objective = Callable[[Task], Iterator[Reading]]
@@ -97,7 +99,9 @@ class Member(Trainable):
 
     def _ended(self, status: str, error: Exception) -> dict[str, Any]:
         self._readings = None
-        return {"number": self.config["number"], "status": status, "says": str(error), "done": True}
+        # With a value, which Tune wants of every result that a population's scheduler hears of.
+        told = {"number": self.config["number"], "value": self._worst, "time": self._after + 1}
+        return {**told, "status": status, "says": str(error), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, int]:
         """Where in its rungs the trial is; weights are in its folder, exact and by themselves."""
@@ -123,4 +127,5 @@ class Member(Trainable):
             self._rungs,
             self._after,
             None if start is None else (trial_folder(self._folder, start[0]), start[1]),
+            self._replaceable,
         )

@@ -89,6 +89,8 @@ class Study(_Strict):
     """Images seen at which trials are compared, rising; the last is a trial's whole length."""
     began: float
     ended: float | None = None
+    searched_seconds: float = Field(default=0.0, ge=0)
+    """How long the search has run, all drivers of it together: what one that was killed did last may be missing."""
     trials: list[Trial] = []
     best: int | None = None
     """The number of the trial whose values won, finalists' repeats counted in."""

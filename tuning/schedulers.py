@@ -116,9 +116,13 @@ class Population(PopulationBasedTraining):
 
     In step, and drawing from (seed, rung, trial), so that what a study finds does not depend on which trial was
     faster, nor on where it was killed. A trial that is bad has an infinite reading, and so is replaced.
+
+    places: trials that run at once. A population is begun whole and waits in step, so Tune's own bound, on trials that
+    have begun, would never let the last of them begin; and what a trial takes of the cluster bounds nothing where its
+    workers take it, or where there are more nodes than places.
     """
 
-    def __init__(self, ledger: Ledger):
+    def __init__(self, ledger: Ledger, places: int):
         super().__init__(
             "time",
             "value",
@@ -129,13 +133,16 @@ class Population(PopulationBasedTraining):
             log_config=False,
             synch=True,
         )
-        self._ledger = ledger
+        self._ledger, self._places = ledger, places
         self._synced = synced(ledger)
         self._next_perturbation_sync = self._synced + 1
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Its config is what the record says of its number."""
+        """Its config is what the record says of its number. It waits until `choose_trial_to_run` has a place for it;
+        of one whose process was lost the place is kept."""
         trial.config.update(member_config(self._ledger, trial.config["number"], self._synced))
+        if trial not in self._trial_state:
+            trial.set_status("PAUSED")  # what is pending Tune would start by itself
         state = self._trial_state[trial] = _PBTTrialState(trial)
         state.last_train_time = state.last_perturbation_time = self._synced
 
@@ -148,14 +155,21 @@ class Population(PopulationBasedTraining):
         return decision
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Where all that are left wait for one that was lost, they wait no longer."""
-        chosen = super().choose_trial_to_run(tune_controller)
+        """The next that waits for a place, where there is one. Where all that are left wait for one that was lost,
+        they wait no longer."""
         live = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
-        if chosen is None and live and all(trial.status == "PAUSED" for trial in live):
+        at_work = sum(trial.status != "PAUSED" for trial in live)
+        if live and not at_work and not self._behind(live):
             self.on_trial_result(tune_controller, live[0], self._trial_state[live[0]].last_result or {})
             self._ledger.write()
-            chosen = super().choose_trial_to_run(tune_controller)
-        return chosen
+        behind = self._behind(live)
+        return behind[0] if behind and at_work < self._places else None
+
+    def _behind(self, trials: list[Any]) -> list[Any]:
+        """Of these, those that pause before the rung to which all are to come, the furthest behind first."""
+        states, rung = self._trial_state, self._next_perturbation_sync
+        behind = [trial for trial in trials if trial.status == "PAUSED" and states[trial].last_train_time < rung]
+        return sorted(behind, key=lambda trial: states[trial].last_train_time)
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict, dict]:
         number, origin, study = trial.config["number"], trial_to_clone.config["number"], self._ledger.study

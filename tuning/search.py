@@ -65,22 +65,28 @@ class Proposals(Searcher):
     """`propose` for Ray Tune, which asks as it has room. What a trial is told stands in its config.
 
     begin: puts a trial into the study's record and says what its config is; it is asked for the numbers in turn.
-    numbers: of the trials to run: those that a killed study left unfinished first.
+    numbers: of the trials to run: those that a killed study left unfinished first. There may be more to come until all
+    of these have ended, as far as Tune knows: so it keeps the process of a trial that pauses for the next one.
     """
 
     def __init__(self, numbers: Sequence[int], begin: Callable[[int], dict[str, Any]]):
         super().__init__(metric=None, mode=None)
         self._waiting, self._begin = list(numbers), begin
+        self._begun: set[str] = set()
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict, **spec: Any) -> bool:
         """Nothing is set: what is searched, and for what, is the study's."""
         return True
 
     def suggest(self, trial_id: str) -> Any:
-        return self._begin(self._waiting.pop(0)) if self._waiting else Searcher.FINISHED
+        if not self._waiting:
+            return None if self._begun else Searcher.FINISHED
+        self._begun.add(trial_id)
+        return self._begin(self._waiting.pop(0))
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """The record has it."""
+        """The record has what it came to."""
+        self._begun.discard(trial_id)
 
 
 def _chooser(space: Space, study: Study, seed: int) -> Choose:

@@ -52,8 +52,8 @@ SETTINGS = {
 class Resources:
     """What a trial takes, and how many run at once (None: as many as the cluster holds).
 
-    cpus, gpus: of the trial's own process. workers: Ray Train workers that it starts beside itself, `cpus` each; its
-    own process then only waits, and takes nothing.
+    cpus, gpus: of the trial's own process. workers: Ray Train workers that it starts beside itself, `cpus` and `gpus`
+    each; its own process then only waits, and takes nothing.
     """
 
     cpus: float = 1
@@ -63,6 +63,8 @@ class Resources:
 
     def places(self) -> int:
         """How many trials run at once. Raises UserError where the cluster has not enough for one."""
+        if self.gpus > 1 and not float(self.gpus).is_integer():
+            raise UserError(f"{self.gpus:g} GPUs cannot be had: take whole ones, or a share of one")
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         processes = max(self.workers, 1)
         fits = sum(self._processes_on(node) for node in nodes) // processes
@@ -70,12 +72,21 @@ class Resources:
             have = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
             each = f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
             asked = f"{self.workers} workers of {each} each" if self.workers else each
-            raise UserError(f"a trial takes {asked}, and the cluster has {have}; lower workers, or add nodes")
+            raise UserError(f"a trial takes {asked}, and the cluster has {have}; take less, or add nodes")
         return fits if self.at_once is None else min(fits, self.at_once)
+
+    def taken(self) -> dict[str, float]:
+        """What Ray sets aside for a trial's own process."""
+        wanted = {} if self.workers else {"CPU": self.cpus, "GPU": self.gpus}
+        return {kind: count for kind, count in wanted.items() if count} or {"memory": 1}  # Ray wants it to be something
 
     def _processes_on(self, node: Mapping[str, float]) -> int:
         by_cpu = node.get("CPU", 0) / self.cpus if self.cpus else math.inf
-        by_gpu = node.get("GPU", 0) / self.gpus if self.gpus else math.inf
+        by_gpu = math.inf
+        if self.gpus >= 1:
+            by_gpu = node.get("GPU", 0) // self.gpus
+        elif self.gpus:  # a share is of one GPU: 0.4 of two GPUs fit four times, not five
+            by_gpu = node.get("GPU", 0) * math.floor(1 / self.gpus + 1e-9)
         most = min(by_cpu, by_gpu)
         return math.floor(most + 1e-9) if math.isfinite(most) else 1
 
@@ -90,13 +101,16 @@ def run_study(
     seeds: int = 2,
     say: Callable[[str], None] = lambda line: None,
 ) -> Study:
-    """Runs the study of `ledger` to its end: the search, then the finals. Ray has to be connected.
+    """Runs the study of `ledger` to its end: the search, then the finals. Ray has to be connected. One that has come to
+    its end stays as it is.
 
-    points: values that the first trials take. seconds: after which the search ends, its unfinished trials stopped;
-    finals are run whole. finalists_wanted: of how many the values are run again, on `seeds` fresh seeds each. Raises
-    UserError where no trial can be run.
+    points: values that the first trials take. seconds: after which the search ends, its unfinished trials stopped; what
+    drivers before this one spent counts, finals are run whole. finalists_wanted: of how many the values are run again,
+    on `seeds` fresh seeds each. Raises UserError where no trial can be run.
     """
     study = ledger.study
+    if study.ended is not None:
+        return study
     places = resources.places()
     if _unfinished(study) or len(searched(study)) < study.trials_wanted:
         _search(ledger, objective, resources, places, points, seconds)
@@ -117,20 +131,21 @@ def _search(
     seconds: float | None,
 ) -> None:
     study = ledger.study
-    over = math.inf if seconds is None else time.monotonic() + seconds
-    while study.scheduler == "pbt" and len(searched(study)) < study.trials_wanted:
-        _begin(ledger, points)
-    for _ in range(1 + MAX_FAILURES):
-        new = range(len(study.trials), len(study.trials) + study.trials_wanted - len(searched(study)))
-        numbers, left = [*_unfinished(study), *new], over - time.monotonic()
-        if not numbers or left <= 0:
-            break
-        _run(ledger, objective, resources, places, numbers, None if seconds is None else left, points)
-    for number in _unfinished(study):
-        if time.monotonic() >= over:
-            ledger.end(number, "stopped", "the study's time was over")
-        else:
-            ledger.end(number, "failed", LOST)
+    over = math.inf if seconds is None else time.monotonic() + seconds - study.searched_seconds
+    with ledger.searching():
+        while study.scheduler == "pbt" and len(searched(study)) < study.trials_wanted:
+            _begin(ledger, points)
+        for _ in range(1 + MAX_FAILURES):
+            new = range(len(study.trials), len(study.trials) + study.trials_wanted - len(searched(study)))
+            numbers, left = [*_unfinished(study), *new], over - time.monotonic()
+            if not numbers or left <= 0:
+                break
+            _run(ledger, objective, resources, places, numbers, None if seconds is None else left, points)
+        for number in _unfinished(study):
+            if time.monotonic() >= over:
+                ledger.end(number, "stopped", "the study's time was over")
+            else:
+                ledger.end(number, "failed", LOST)
 
 
 def _finals(
@@ -188,14 +203,7 @@ def _run(
         "worst": math.inf if study.mode == "min" else -math.inf,
         "replaceable": population,
     }
-    cpus = 0 if resources.workers else resources.cpus
-    if population:
-        # A population waits in step, more trials begun than run: what bounds them is what each takes.
-        cpus = max(cpus, math.floor(1000 * ray.cluster_resources()["CPU"] / places) / 1000)
-    taken = {"CPU": cpus, **({"GPU": resources.gpus} if resources.gpus and not resources.workers else {})}
-    if not cpus:  # Ray wants a trial to take something, if it is a byte
-        taken = {"memory": 1}
-    member = tune.with_resources(tune.with_parameters(Member, **parameters), taken)
+    member = tune.with_resources(tune.with_parameters(Member, **parameters), resources.taken())
 
     def begin(number: int) -> dict[str, Any]:
         if number == len(study.trials):
@@ -204,13 +212,13 @@ def _run(
 
     scheduler = None
     if population:
-        scheduler = Population(ledger)
+        scheduler = Population(ledger, places)
     elif study.scheduler in ("asha", "median") and not finals:
         scheduler = Stopping(ledger, "asha" if study.scheduler == "asha" else "median")
     config = tune.TuneConfig(
-        search_alg=None if population else Proposals(numbers, begin),
+        search_alg=Proposals(numbers, begin),
         scheduler=scheduler,
-        num_samples=1 if population else len(numbers),
+        num_samples=-1,  # as many as are proposed
         max_concurrent_trials=None if population else places,
         time_budget_s=seconds,
         reuse_actors=True,
@@ -219,7 +227,6 @@ def _run(
     with _settings():
         tuner = tune.Tuner(
             member,
-            param_space={"number": tune.grid_search(list(numbers))} if population else {},
             tune_config=config,
             run_config=tune.RunConfig(
                 name=f"tune-{os.getpid()}-{time.time_ns()}",

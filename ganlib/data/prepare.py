@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ganlib.cores import cores
 from ganlib.data.dataset import Dataset
 from ganlib.data.duplicates import Duplicates, find_duplicates
 from ganlib.data.geometry import RESIZING
@@ -121,9 +121,9 @@ def _facts(source: Source, preparation: Preparation, layout: Layout) -> dict[str
 
 
 def _in_threads(writer: ShardWriter, tasks: Sequence[ShardTask]) -> Iterator[ShardOutcome]:
-    cores = len(os.sched_getaffinity(0))
-    at_once = min(cores, len(tasks), _MOST_SHARDS)
-    writer = replace(writer, threads=-(-cores // at_once))
+    there = cores()
+    at_once = min(there, len(tasks), _MOST_SHARDS)
+    writer = replace(writer, threads=-(-there // at_once))
     with (
         # An image near Pillow's limit is read; one past it is a bad record, which is said in its place.
         warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),

@@ -223,7 +223,10 @@ def _absolute(path: str) -> str:
     """Absolute, so that it means the same in a process with another working folder; links are kept, but for `..`."""
     if "\0" in path:
         raise UserError(f"{path!r} is no path: it holds a zero byte")
-    expanded = Path(path).expanduser() if path.startswith("~") else Path(path)
+    try:
+        expanded = Path(path).expanduser() if path.startswith("~") else Path(path)
+    except RuntimeError as error:
+        raise UserError(f"{path}: nobody of that name has a home folder here; write the path out") from error
     return str(expanded.resolve() if ".." in expanded.parts else expanded.absolute())
 
 

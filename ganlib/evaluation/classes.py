@@ -18,7 +18,7 @@ from ganlib.errors import UserError
 from ganlib.evaluation.confidence import SPLITS, jackknife_error, total
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import Extractor
-from ganlib.evaluation.findings import kept_beside
+from ganlib.evaluation.findings import drawn_order, kept_beside
 from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.sampling import Sampler
@@ -55,7 +55,7 @@ def class_distances(
     """`fid_class/E/CLASS` of each class: its samples among the first `count` to the training images of that label.
 
     Samples come with the classes in turn (sample i is of class i mod k), as a conditional generator's do when nobody
-    names labels. `fid_class_floor/E/CLASS`: of the class's images among the first `count` held-out ones.
+    names labels. `fid_class_floor/E/CLASS`: of the class's images among `count` held-out ones, drawn.
     `fid_class_se/E/CLASS`: standard errors (`jackknife_error`), where the sums that they take are no more than
     `MOST_SUMS`. Without /CLASS: their means, and the standard error of the first of these. Classes of fewer than two
     images on either side are left out.
@@ -97,7 +97,7 @@ def class_distances(
 
 
 def _real(dataset: Dataset, extractor: Extractor, split: SplitName, size: int) -> list[FeatureStatistics | None]:
-    """Of each class, the sums over its images among a split's first `size`; None of a class without any.
+    """Of each class, the sums over its images among a split's first `size` in `drawn_order`; None of one without any.
 
     Found once and kept with the dataset, where they are no more than `MOST_SUMS`.
     """
@@ -105,12 +105,12 @@ def _real(dataset: Dataset, extractor: Extractor, split: SplitName, size: int) -
     place = kept_beside(dataset, extractor, f"classes-{split}-{size}", ".safetensors")
     with suppress(UserError, SafetensorError, KeyError):  # not there yet, or not whole
         arrays = load(read_sealed(place))
-        rows = zip(*(arrays[name] for name in ("count", "total", "outer")), strict=True)
-        return [FeatureStatistics(int(row[0]), row[1], row[2]) if row[0] else None for row in rows]
+        kept = zip(*(arrays[name] for name in ("count", "total", "outer")), strict=True)
+        return [FeatureStatistics(int(row[0]), row[1], row[2]) if row[0] else None for row in kept]
     sums: list[FeatureStatistics | None] = [None] * classes
-    labels = np.asarray(images.labels)
+    labels, drawn = np.asarray(images.labels), np.sort(drawn_order(dataset, split)[:size])
     for first in range(0, size, BLOCK):
-        taken = np.arange(first, min(first + BLOCK, size))
+        taken = drawn[first : first + BLOCK]
         features = extractor.features(images.take(taken))[0]
         for kind in np.unique(labels[taken]):
             _add(sums, kind, features[labels[taken] == kind])

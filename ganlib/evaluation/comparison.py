@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from ganlib.evaluation.confidence import SPLITS, deletion_error, error_of_mean, jackknife_error
+from ganlib.evaluation.confidence import SPLITS, deletion_error, jackknife_error
 from ganlib.evaluation.distances import frechet_distance, inception_score
 from ganlib.evaluation.findings import Findings
-from ganlib.evaluation.kernel_distance import disjoint_distances
+from ganlib.evaluation.kernel_distance import SUBSET_SIZE, kernel_distance
 from ganlib.evaluation.neighbours import MOST_NEIGHBOURS, Scores, overlap
 from ganlib.evaluation.statistics import FeatureStatistics
 
 
 def compare(found: Findings, reference: Findings) -> dict[str, float]:
     """`fid` and, of judged images, `inception_score`; `kid`, `precision`, `recall`, `density`, `coverage` of those
-    whose features were kept; and, where `found` is in splits, the standard error of each, `NAME_se`: that of a mean of
-    `kid`, `jackknife_error` or `deletion_error` of the others.
+    whose features were kept; and, where `found` is in splits, the standard error of each, `NAME_se`: `jackknife_error`
+    or `deletion_error`, of `kid` as `kernel_distance` has it.
 
-    `kid` is the mean over `SPLITS` disjoint parts of either side, in which every image counts once. It and the errors
-    need two images a part, neighbours need more than `MOST_NEIGHBOURS`; where these are not there, neither are they.
+    `kid` and `kid_spread` are its mean and spread, over subsets of a thousand as torch-fidelity's, or of half of the
+    smaller side where that has less than a thousand. They and the errors need two images in each of `SPLITS` parts,
+    neighbours need more than `MOST_NEIGHBOURS`; where these are not there, neither are they.
     """
 
     def distance(statistics: FeatureStatistics) -> float:
@@ -27,15 +28,16 @@ def compare(found: Findings, reference: Findings) -> dict[str, float]:
     if found.statistics.probabilities is not None:
         scores["inception_score"] = inception_score
     metrics = {name: score(found.statistics) for name, score in scores.items()}
-    in_parts = min(len(ours), len(theirs)) >= 2 * SPLITS
+    smaller = min(len(ours), len(theirs))
+    in_parts = smaller >= 2 * SPLITS
     with_errors = in_parts and len(found.splits) > 1
     if in_parts:
-        parts = disjoint_distances(ours, theirs, SPLITS)
-        metrics["kid"] = float(parts.mean())
+        kernel = kernel_distance(ours, theirs, size=SUBSET_SIZE if smaller >= SUBSET_SIZE else smaller // 2)
+        metrics |= {"kid": kernel.mean, "kid_spread": kernel.spread}
     if with_errors:
         metrics |= {f"{name}_se": jackknife_error(found.splits, score) for name, score in scores.items()}
-        metrics["kid_se"] = error_of_mean(parts)
-    if min(len(ours), len(theirs)) > MOST_NEIGHBOURS:
+        metrics["kid_se"] = kernel.error
+    if smaller > MOST_NEIGHBOURS:
         lain = overlap(found.manifold, reference.manifold, SPLITS if with_errors else 1)
         metrics |= lain.scores()._asdict()
         if with_errors:

@@ -38,6 +38,11 @@ def error_of_mean(values: NDArray[Any]) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
+def error_of_share(share: float, count: int) -> float:
+    """Of a share of `count` samples, two and more: sqrt(p (1 - p) / (n - 1)), `error_of_mean` of as many 0s and 1s."""
+    return float(np.sqrt(share * (1 - share) / (count - 1)))
+
+
 def jackknife_error(splits: Sequence[FeatureStatistics], metric: Callable[[FeatureStatistics], float]) -> float:
     """Of metric(whole), `whole` being all of k `splits` of about equal size: sqrt((k - 1) / k sum_i (m_i - m)^2).
 

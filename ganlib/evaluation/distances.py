@@ -16,6 +16,9 @@ ROUNDING = 1e-13
 square is constant. Some hundred times float64's own, as a thousand equal numbers added up may be off by that."""
 
 
+NO_PROBABILITIES = "class probabilities are NaN or infinite: the images, or the weights of the classifier, are broken"
+
+
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
 
@@ -80,17 +83,26 @@ def inception_score(statistics: FeatureStatistics) -> float:
     Raises UserError for probabilities that are not numbers.
     """
     assert statistics.probabilities is not None
-    if not np.isfinite(statistics.negative_entropy):
-        raise UserError(BROKEN)
+    _require_numbers(statistics)
     marginal = statistics.probabilities / statistics.count
     entropy = -float((marginal * np.log(np.maximum(marginal, np.finfo(np.float64).tiny))).sum())
     return float(np.exp(statistics.negative_entropy / statistics.count + entropy))
 
 
 def mode_shares(statistics: FeatureStatistics) -> np.ndarray:
-    """float64 [classes]: the share of the images that the classifier counts to each class."""
+    """float64 [classes]: the share of the images that the classifier counts to each class.
+
+    Raises UserError for probabilities that are not numbers.
+    """
     assert statistics.classes is not None
+    _require_numbers(statistics)
     return statistics.classes / statistics.count
+
+
+def _require_numbers(statistics: FeatureStatistics) -> None:
+    """Finite features may lie under probabilities that are NaN, and the largest of these is a class like any other."""
+    if not np.isfinite(statistics.negative_entropy):
+        raise UserError(NO_PROBABILITIES)
 
 
 def kl_divergence(shares: np.ndarray, reference: np.ndarray) -> float:

@@ -29,14 +29,18 @@ _MAKERS: dict[str, Callable[[Dataset], Extractor]] = {
 }
 
 
+def own_extractor(dataset: Dataset) -> ExtractorName:
+    """The dataset's classifier where it has one, else the network trained on its images without labels."""
+    return "classifier" if dataset.manifest.classifier is not None else "instances"
+
+
 def extractor_for(dataset: Dataset, name: str = "auto") -> Extractor:
     """The extractor of that name for the images of `dataset`.
 
-    auto: the dataset's classifier where it has one, else the network trained on its images without labels. Raises
-    UserError for a name that there is not, and where the extractor cannot be had.
+    auto: the dataset's own. Raises UserError for a name that there is not, and where the extractor cannot be had.
     """
     if name == "auto":
-        name = "classifier" if dataset.manifest.classifier is not None else "instances"
+        name = own_extractor(dataset)
     if name not in _MAKERS:
         raise UserError(f"there is no extractor {name!r}; there are: {', '.join(get_args(ExtractorName))}")
     return _MAKERS[name](dataset)

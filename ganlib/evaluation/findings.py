@@ -32,7 +32,7 @@ MOST_COMPARED = 5_000
 MOST_BYTES = 256 << 20
 """Of features that are kept of a training split, for the nearest of each sample: 32,768 images by Inception, half a
 million by a dataset's classifier."""
-REVISION = 2
+REVISION = 4
 """Of what is kept beside a dataset: raised where it is found otherwise though no constant has another value."""
 
 
@@ -75,24 +75,33 @@ def sample_findings(
 
 
 def reference_findings(dataset: Dataset, extractor: Extractor, split: SplitName, limit: int | None = None) -> Findings:
-    """Of (the first `limit` images of) a split, found once and kept with the dataset.
+    """Of a split (of the first `limit` images in `drawn_order`), found once and kept with the dataset.
 
-    Features are in an order that is drawn once and for all, so that any number of the first are a fair draw, however
-    the split is sorted: of the training split as many as `MOST_BYTES` hold, of the test split those that are compared.
+    Features are in that order, so that any number of the first are a fair draw: of the training split as many as
+    `MOST_BYTES` hold, of the test split those that are compared.
     """
     images = dataset.split(split)
-    size = len(images) if limit is None else min(limit, len(images))
-    place = kept_beside(dataset, extractor, f"{split}-{size}", ".safetensors")
+    drawn = drawn_order(dataset, split)[:limit]
+    place = kept_beside(dataset, extractor, f"{split}-{len(drawn)}", ".safetensors")
     kept = _load(place)
     if kept is not None:
         return kept
-    order = torch.randperm(size, generator=stream_generator("cpu", 0, "reference", split)).numpy()
-    order = order if split == "train" else order[:MOST_COMPARED]
-    found = _gather(lambda first, count: images.take(np.arange(first, first + count)), size, extractor, 1, order)
+    rows = np.sort(drawn)  # images are read as they lie
+    order = np.searchsorted(rows, drawn if split == "train" else drawn[:MOST_COMPARED])
+    found = _gather(lambda first, count: images.take(rows[first : first + count]), len(rows), extractor, 1, order)
     if split == "train" and len(found.compared) > MOST_NEIGHBOURS:
         found = replace(found, distances=neighbour_distances(found.compared, MOST_NEIGHBOURS))
     _save(found, place)
     return found
+
+
+def drawn_order(dataset: Dataset, split: SplitName) -> NDArray[np.int64]:
+    """int64 [n]: the rows of a split in an order that is drawn once and for all.
+
+    Any number of the first are a fair draw of the split, which may be sorted by class, as folders are.
+    """
+    generator = stream_generator("cpu", 0, "reference", split)
+    return torch.randperm(len(dataset.split(split)), generator=generator).numpy()
 
 
 def kept_beside(dataset: Dataset, extractor: Extractor, name: str, suffix: str, *constants: float) -> Location:

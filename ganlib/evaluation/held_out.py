@@ -14,6 +14,7 @@ from ganlib.evaluation.confidence import SPLITS
 from ganlib.evaluation.distances import mode_shares
 from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.findings import Findings, kept_beside, reference_findings
+from ganlib.evaluation.kernel_distance import SUBSET_SEED, SUBSET_SIZE, SUBSETS
 from ganlib.evaluation.memorisation import LOW, memorisation_distance, memorised_share, memory_radius, mifid
 from ganlib.evaluation.neighbours import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS, nearest
 
@@ -23,7 +24,7 @@ MOST_REMEMBERED = 1_000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Of a test split's first images: what `compare` says of them and what `memory` would, by name; their mean
+    """Of images drawn from a test split: what `compare` says of them and what `memory` would, by name; their mean
     `laplacian_variance`, None of images too small; their shares of the classes, None where nobody knows them; and what
     they say of memory: `memory_radius` and half their `memorisation_distance`.
     """
@@ -37,7 +38,10 @@ class HeldOut:
     @classmethod
     def of(cls, dataset: Dataset, extractor: Extractor, count: int, reference: Findings) -> HeldOut:
         """Of up to `count` images, found once and kept with the dataset. reference: of its training split."""
-        constants = (MOST_REMEMBERED, LOW, SPLITS, PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS)
+        constants = (
+            *(MOST_REMEMBERED, LOW, SPLITS, PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS),
+            *(SUBSETS, SUBSET_SIZE, SUBSET_SEED),
+        )
         place = kept_beside(dataset, extractor, f"held-out-{count}", ".json", *constants)
         try:
             kept = json.loads(read_sealed(place))

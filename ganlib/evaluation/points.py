@@ -9,6 +9,7 @@ the line.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,12 @@ from scipy.special import chdtr
 from ganlib.data.dataset import Dataset
 from ganlib.data.sources.base import SplitName
 from ganlib.data.sources.gaussians import GaussianMixture, known_truth
-from ganlib.evaluation.confidence import SPLITS, jackknife_error
+from ganlib.evaluation.confidence import SPLITS, deletion_error, error_of_share, jackknife_error
 from ganlib.evaluation.distances import frechet_distance, kl_divergence
+from ganlib.evaluation.names import beside, label_of
 from ganlib.evaluation.samples import BLOCK, Samples
 from ganlib.evaluation.statistics import FeatureStatistics
+from ganlib.files import canonical_digest
 
 WITHIN = 3.0
 """Standard deviations from its mode up to which a point is of high quality."""
@@ -39,10 +42,12 @@ def evaluate_points(
 ) -> dict[str, float]:
     """Judges `count` points against the training split, and against the density where the source's is known.
 
-    `fid/points`: Frechet distance of the points themselves to the training split; `fid_se/points`: its standard error,
-    of `2 * SPLITS` points and more; `fid_floor/points`: that of the test split (its first `count` points). Of a known
-    mixture also what `mode_metrics` says.
+    P being the label of the density, or of the dataset where that is not known: `fid/P`: Frechet distance of the points
+    themselves to the training split; `fid_se/P`: its standard error, of `2 * SPLITS` points and more; `fid_floor/P`:
+    that of the test split (its first `count` points). Of a known mixture also what `mode_metrics` says.
     """
+    truth = known_truth(dataset.manifest.source.kind)
+    label = label_of("points", dataset.digest) if truth is None else density_label(truth)
     parts = []
     for first in range(0, count, BLOCK):
         size = min(BLOCK, count - first)
@@ -50,35 +55,52 @@ def evaluate_points(
         if progress:
             progress(first + size, count)
     points, reference = np.concatenate(parts), _points_of(dataset, "train")
-    metrics = {"fid/points": point_distance(points, reference)}
+    metrics = {f"fid/{label}": point_distance(points, reference)}
     if count >= 2 * SPLITS:
         splits, whole = [_sums(part) for part in np.array_split(points, SPLITS)], _sums(reference)
-        metrics["fid_se/points"] = jackknife_error(splits, lambda sums: frechet_distance(sums, whole))
+        metrics[f"fid_se/{label}"] = jackknife_error(splits, lambda sums: frechet_distance(sums, whole))
     floor = _points_of(dataset, "test")[:count]
     if len(floor) > 1:
-        metrics["fid_floor/points"] = point_distance(floor, reference)
-    truth = known_truth(dataset.manifest.source.kind)
+        metrics[f"fid_floor/{label}"] = point_distance(floor, reference)
     return metrics if truth is None else metrics | mode_metrics(points, truth)
 
 
 def mode_metrics(points: NDArray[np.floating], truth: GaussianMixture) -> dict[str, float]:
-    """What `points` [n, d] have of the modes of `truth`, n > 0.
+    """What `points` [n, d] have of the modes of `truth`, n > 0, whose label is P.
 
-    `modes/covered`: how many get at least `COVERED` of the samples in high quality. `modes/high_quality`: the share of
-    the samples within `WITHIN` sigma of the nearest mode. `modes/kl`: `kl_divergence` of q, the samples' shares by
-    nearest mode, to the weights of the modes. `mode_share/K`: q itself; `mode_share_min`: the smallest.
+    `modes/covered/P`: how many get at least `COVERED` of the samples in high quality. `modes/high_quality/P`: the share
+    of the samples within `WITHIN` sigma of the nearest mode. `modes/kl/P`: `kl_divergence` of q, the samples' shares by
+    nearest mode, to the weights of the modes. `mode_share/P/K`: q itself; `mode_share_min/P`: the smallest. Of
+    `2 * SPLITS` points and more each with its standard error, `modes/covered_se/P`.
     """
     modes, good = assign(points, truth)
-    weights = np.asarray(truth.weights)
-    shares = np.bincount(modes, minlength=len(weights)) / len(points)
-    high = np.bincount(modes[good], minlength=len(weights)) / len(points)
-    return {
-        "modes/covered": float((high >= COVERED).sum()),
-        "modes/high_quality": float(good.mean()),
-        "modes/kl": kl_divergence(shares, weights),
-        **{f"mode_share/{mode}": float(share) for mode, share in enumerate(shares)},
-        "mode_share_min": float(shares.min()),
+    weights, label = np.asarray(truth.weights), density_label(truth)
+    # int64 [splits, 2, k]: at each mode the points of a split, and those of high quality among them
+    counts = np.array(
+        [
+            [np.bincount(part, minlength=len(weights)) for part in (modes[rows], modes[rows][good[rows]])]
+            for rows in np.array_split(np.arange(len(points)), SPLITS)
+        ]
+    )
+    whole = counts.sum(0)
+    scores: dict[str, Callable[[NDArray[np.int64]], float]] = {
+        "modes/covered": lambda at: float((at[1] / at[0].sum() >= COVERED).sum()),
+        "modes/kl": lambda at: kl_divergence(at[0] / at[0].sum(), weights),
+        "mode_share_min": lambda at: float(at[0].min() / at[0].sum()),
     }
+    metrics = {f"{name}/{label}": score(whole) for name, score in scores.items()}
+    shares = {f"mode_share/{label}/{mode}": share for mode, share in enumerate((whole[0] / len(points)).tolist())}
+    shares[f"modes/high_quality/{label}"] = float(good.mean())
+    if len(points) >= 2 * SPLITS:
+        for name, score in scores.items():
+            metrics[f"{name}_se/{label}"] = deletion_error([score(whole - part) for part in counts])
+        metrics |= {beside(name, "se"): error_of_share(share, len(points)) for name, share in shares.items()}
+    return metrics | shares
+
+
+def density_label(truth: GaussianMixture) -> str:
+    """What stands in the names of metrics: points of different densities never share it."""
+    return label_of("points", canonical_digest(asdict(truth)))
 
 
 def assign(points: NDArray[np.floating], truth: GaussianMixture) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

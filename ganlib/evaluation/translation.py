@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
-from ganlib.evaluation.confidence import SPLITS, jackknife_error, total
-from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.confidence import SPLITS, error_of_share, jackknife_error, total
+from ganlib.evaluation.distances import frechet_distance, mode_shares
 from ganlib.evaluation.extractors import ClassifierExtractor, Extractor, RandomExtractor
 from ganlib.evaluation.samples import BLOCK
 from ganlib.evaluation.statistics import FeatureStatistics
@@ -34,11 +34,11 @@ def translation_metrics(
     where the dataset has a classifier of its domains, that: `fid_target/E/NAME`, the Frechet distance of what is
     translated to NAME to the training images that are in it; `fid_before/E/NAME`, that of the same images as they were;
     `fid_target_floor/E/NAME`, that of the held-out images that are in it; `fid_target_se/E/NAME`, the first one's
-    standard error over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With the classifier,
-    `called/NAME` and `called_before/NAME`: the share of the same images that it takes to be of NAME; `called_se/NAME`,
-    the first one's standard error; `judge_accuracy`: its own, on held-out images. `cycle/l1`: E|x - x'|, x' being
-    translated back, in [-1, 1] (StarGAN's reconstruction). Names without /NAME are means over the domains, and the
-    errors of these.
+    standard error over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With the classifier, C
+    being its label, `called/C/NAME` and `called_before/C/NAME`: the share of the same images that it takes to be of
+    NAME; `called_se/C/NAME`, the first one's standard error; `judge_accuracy/C`: its own, on held-out images.
+    `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction); `cycle_se/l1`: its standard
+    error. Names without /NAME are means over the domains, and the errors of these.
 
     Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
     """
@@ -52,7 +52,7 @@ def translation_metrics(
     chosen = np.sort(held_out_rows(dataset, min(count, len(split)), seed))
     own, training = _domains(split), _domains(train)
     found: dict[str, dict[str, float]] = {}
-    distances: list[tuple[float, int]] = []
+    apart, times = np.zeros(len(split)), np.zeros(len(split))
     for domain, name in enumerate(names):
         lacking = chosen[own[chosen, domain] == 0]
         there = np.flatnonzero(training[:, domain])
@@ -69,7 +69,8 @@ def translation_metrics(
             after = sampler.sample(len(rows), inputs=before, domains=targets)
             back = sampler.sample(len(rows), inputs=after, domains=own[rows])
             statistics.add(before, after)
-            distances.append((_distance(before, back), before.size))
+            apart[rows] += _distances(before, back)
+            times[rows] += 1
             if progress:
                 progress(domain * len(chosen) + at + len(rows), len(names) * len(chosen))
         real = [_statistics(train, there, extractor) for extractor in extractors]
@@ -86,13 +87,16 @@ def translation_metrics(
                 floor = frechet_distance(_statistics(split, held, extractor), real[number])
                 found.setdefault(f"fid_target_floor/{e}", {})[name] = floor
         if judged:
-            called = _share(total(statistics.after[-1]), domain)
-            found.setdefault("called", {})[name] = called
-            found.setdefault("called_se", {})[name] = float(np.sqrt(called * (1 - called) / (len(lacking) - 1)))
-            found.setdefault("called_before", {})[name] = _share(total(statistics.before[-1]), domain)
-    metrics = {"cycle/l1": sum(apart for apart, _ in distances) / max(sum(size for _, size in distances), 1)}
+            e = extractors[-1].label
+            called, was_called = (
+                float(mode_shares(total(sums[-1]))[domain]) for sums in (statistics.after, statistics.before)
+            )
+            found.setdefault(f"called/{e}", {})[name] = called
+            found.setdefault(f"called_se/{e}", {})[name] = error_of_share(called, len(lacking))
+            found.setdefault(f"called_before/{e}", {})[name] = was_called
+    metrics = _cycle_metrics(apart, times)
     if judged and dataset.manifest.classifier is not None:
-        metrics["judge_accuracy"] = dataset.manifest.classifier.accuracy
+        metrics[f"judge_accuracy/{extractors[-1].label}"] = dataset.manifest.classifier.accuracy
     for metric, values in found.items():
         each = np.array(list(values.values()))
         # The errors of independent numbers add up as squares.
@@ -136,14 +140,24 @@ def _statistics(split: Split, rows: NDArray[np.int64], extractor: Extractor) -> 
     return total([*parts])
 
 
-def _share(statistics: FeatureStatistics, domain: int) -> float:
-    assert statistics.classes is not None
-    return float(statistics.classes[domain] / statistics.count)
+def _distances(images: NDArray[np.uint8], back: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """float64 [n]: of each image the mean of |x - x'| over its numbers, in [-1, 1]."""
+    return np.abs(images.astype(np.int16) - back.astype(np.int16)).mean((1, 2, 3)) / 127.5
 
 
-def _distance(images: NDArray[np.uint8], back: NDArray[np.uint8]) -> float:
-    """The sum over all numbers of |x - x'|, in [-1, 1]."""
-    return int(np.abs(images.astype(np.int16) - back.astype(np.int16)).sum(dtype=np.int64)) / 127.5
+def _cycle_metrics(apart: NDArray[np.float64], times: NDArray[np.float64]) -> dict[str, float]:
+    """`cycle/l1` and its standard error, of each image's distances added up, and how many these are: both [n].
+
+    What is made of one image is near what else is made of it, so images are counted, not translations: the ratio
+    r = sum_i a_i / sum_i t_i has the error sqrt(n / (n - 1) sum_i (a_i - r t_i)^2) / sum_i t_i (Cochran 1977, "Sampling
+    Techniques", section 2.11).
+    """
+    count, whole = int((times > 0).sum()), max(times.sum(), 1)
+    ratio = float(apart.sum() / whole)
+    if count < 2:
+        return {"cycle/l1": ratio}
+    square = np.square(apart - ratio * times).sum() * count / (count - 1)
+    return {"cycle/l1": ratio, "cycle_se/l1": float(np.sqrt(square) / whole)}
 
 
 def _domains(split: Split) -> NDArray[np.uint8]:

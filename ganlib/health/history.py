@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from ganlib.evaluation.names import judge_of
 from ganlib.losses import OBJECTIVES, ObjectiveName
 from ganlib.recipe import Recipe
 
@@ -67,6 +68,13 @@ class History:
         A value beside them, `recall_floor/random`, is of another name.
         """
         return {name: points for name, points in self.metrics.items() if name.split("/")[0] in families and points}
+
+    def mode_shares(self, judge: str | None = None) -> dict[str, Points]:
+        """`mode_share/...` of each mode, by the judge of those digits (`judge_of`); by the last one where None."""
+        shares = self.evaluations("mode_share")
+        if judge is None:
+            judge = judge_of(max(shares, key=lambda name: shares[name][-1][0], default=""))
+        return {name: points for name, points in shares.items() if judge_of(name) == judge}
 
     def latest(self, name: str) -> float | None:
         """The last value of a metric."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from ganlib.errors import UserError
 from ganlib.health.verdict import Verdict
+from ganlib.losses import OBJECTIVES
 from ganlib.penalties import ClipConfig, LineConfig, NoPenalty
 from ganlib.recipe import Recipe
 
@@ -102,10 +103,14 @@ def penalised_more(recipe: Recipe) -> Iterator[str]:
 
 
 def augmented(recipe: Recipe) -> Iterator[str]:
-    """Differentiable augmentation, steered by how far D overfits; against less data than D can learn by heart.
+    """Differentiable augmentation, against less data than D can learn by heart.
 
-    Its published speed is for runs of millions of images: a quarter of a shorter one takes it all the way.
+    Steered by how far D overfits, where D's logits tell; its published speed is for runs of millions of images: a
+    quarter of a shorter one takes it all the way. Else of every image, as Zhao et al. 2020 have it.
     """
+    if OBJECTIVES[getattr(recipe.method, "objective", "non-saturating")].undecided is None:
+        yield "method.augment={kind: fixed}"
+        return
     speed = min(500_000, (recipe.train.images or 2_000_000) // 4)
     yield f"method.augment={{kind: adaptive, speed_images: {max(speed, 1)}}}"
 

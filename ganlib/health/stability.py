@@ -114,7 +114,7 @@ def _swing(history: History, values: NDArray[np.float64], bound: float, what: st
 
 def _wanders(history: History) -> list[Verdict]:
     """The generator leaves modes for others from one evaluation to the next."""
-    shares = history.evaluations("mode_share")
+    shares = history.mode_shares()
     each = [{images for images, _ in points} for points in shares.values()]
     moments = sorted(set.intersection(*each)) if each else []
     if len(moments) < 3:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import chain
 
+from ganlib.evaluation.names import bare, judge_of
 from ganlib.health.history import History, Points, median
 from ganlib.health.remedies import equal_rates, penalised, relativistic, scaled
 from ganlib.health.rule import by_evaluations, by_ticks
@@ -86,12 +87,12 @@ def _few(history: History, kl: float, recall: float, share: float) -> list[Verdi
     severe = share < 1
     name = "mode-collapse" if severe else "low-variety"
     severity: Severity = "severe" if severe else "mild"
-    modes = len(history.evaluations("mode_share"))
     for metric, points in history.evaluations("modes", "recall").items():
-        if metric == "modes/covered" and modes:
+        modes = len(history.mode_shares(judge_of(metric)))
+        if bare(metric) == "modes/covered" and modes:
             most = modes * share if severe else modes - 1
             readings, says = _below(points, most), f"{points[-1][1]:.0f} of {modes} modes are covered"
-        elif metric == "modes/kl":
+        elif bare(metric) == "modes/kl":
             readings = [(images, value >= kl) for images, value in points]
             says = f"the modes' shares are {points[-1][1]:.2f} nats from the data's"
         elif metric.startswith("recall/"):

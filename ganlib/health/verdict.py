@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -32,8 +33,9 @@ class Verdict:
     advice: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for a tag or a file."""
-        return asdict(self)
+        """All of it, for a tag or a file; numbers that JSON lacks are strings ("nan", "inf", "-inf")."""
+        numbers = {name: value if math.isfinite(value) else str(value) for name, value in self.evidence.items()}
+        return {**asdict(self), "evidence": numbers}
 
 
 def succession(bearing_out: int, readings: int) -> float:

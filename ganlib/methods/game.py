@@ -57,7 +57,10 @@ class FixedAugment(DiffAugment):
 
 
 class AdaptiveAugment(DiffAugment):
-    """The same with its probability steered: `speed_images` from 0 to 1, toward E[sign(D(x))] = `target`."""
+    """The same with its probability steered: `speed_images` from 0 to 1, toward E[sign(D(x))] = `target`.
+
+    D(x) counts from the logit at which D is undecided (Objective.undecided): an objective that has none is refused.
+    """
 
     kind: Literal["adaptive"]
     probability: float = Field(0.0, ge=0, le=1)
@@ -86,6 +89,11 @@ class GameConfig(MethodConfig):
         self.penalty.check(self.objective)
         if data.image.height == 1 and not isinstance(self.augment, NoAugment):
             raise ValueError("points cannot be augmented as images are; leave method.augment at none")
+        if isinstance(self.augment, AdaptiveAugment) and OBJECTIVES[self.objective].undecided is None:
+            raise ValueError(
+                f"method.augment.kind=adaptive does not go with objective {self.objective!r}, under which a logit does "
+                "not say by itself whether D takes an image for real; take method.augment.kind=fixed"
+            )
 
 
 class Game(nn.Module):
@@ -106,7 +114,7 @@ class Game(nn.Module):
         # Where the layers treat each image by itself, real and fake go through D in one pass, which is faster.
         self.one_pass = judges_each_alone(discriminator)
         if isinstance(config.augment, AdaptiveAugment):
-            # The probability; since it was last moved: the sum of sign(D(x)), and the images.
+            # The probability; since it was last moved: the sum of the signs of D's judgements, and the images.
             self.register_buffer("probability", torch.tensor(config.augment.probability))
             self.register_buffer("signs", torch.zeros(2, dtype=torch.float64))
 
@@ -188,8 +196,10 @@ class Game(nn.Module):
         return list(discriminator(together, *told).float().chunk(len(pairs)))
 
     def _adapt(self, augment: AdaptiveAugment, real: Tensor, step: int) -> None:
+        assert self.objective.undecided is not None, "GameConfig.check sees to it"
         # A judged image's sign is that of its mean logit: patches of one image are one judgement.
-        signs = real.flatten(1).mean(1).sign() if real.dim() > 1 else real.sign()
+        logits = real.flatten(1).mean(1) if real.dim() > 1 else real
+        signs = (logits - self.objective.undecided).sign()
         sums = torch.stack([signs.sum(dtype=torch.float64), signs.new_tensor(len(signs), dtype=torch.float64)])
         self.signs += sum_over_workers(sums)
         if (step + 1) % ADAPT_EVERY == 0:

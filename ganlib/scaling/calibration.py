@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -17,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
+from ganlib.cores import cores, threads_of
 from ganlib.recipe import Recipe
 from ganlib.scaling.links import Link
 from ganlib.scaling.rehearsal import Rehearsal, kinds_of_round, others
@@ -43,29 +43,24 @@ class Calibration:
         return max(workers / self.cores, 1.0)
 
 
-def threads_of(workers: int, cores: int) -> int:
-    """Threads of one of so many workers on a machine, as `gan train` gives them."""
-    return max(cores // workers, 1)
-
-
 def calibrate(recipes: Mapping[int, Recipe], per_machine: int | None = None) -> Calibration:
     """Times the rounds of each number of workers by its recipe. per_machine: workers on one machine; None: all.
 
     As many processes run at once as a machine would have workers, but no more than it has cores: neighbours share
     caches and memory. Where a worker has a core, time is the process's own, which other programs do not lengthen.
     """
-    cores = len(os.sched_getaffinity(0))
+    there = cores()
     jobs = {n: (recipe.dump(), min(n, per_machine or n)) for n, recipe in recipes.items()}
-    count = max(2, *(min(here, cores) for _, here in jobs.values()))
+    count = max(2, *(min(here, there) for _, here in jobs.values()))
     with tempfile.TemporaryDirectory() as folder:
         gate = processes.get_context("spawn").Barrier(count)
-        processes.start_processes(_measure, (count, folder, jobs, cores, gate), count, start_method="spawn")
+        processes.start_processes(_measure, (count, folder, jobs, there, gate), count, start_method="spawn")
         found = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]
     rounds = {n: max(one["rounds"][str(n)] for one in found if str(n) in one["rounds"]) for n in recipes}
     small, large = (max(one[size] for one in found) for size in ("small", "large"))
     # Of two workers the ring's 2 steps take half of the bytes each.
     bandwidth = (LARGE - SMALL) / max(large - small, 1e-9)
-    return Calibration(cores, rounds, Link(max(small - SMALL / bandwidth, 0.0) / 2, bandwidth))
+    return Calibration(there, rounds, Link(max(small - SMALL / bandwidth, 0.0) / 2, bandwidth))
 
 
 def _measure(rank: int, count: int, folder: str, jobs: dict[int, tuple[str, int]], cores: int, gate: Any) -> None:

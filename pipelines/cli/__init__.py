@@ -23,6 +23,7 @@ from pipelines.cli.options import (
     open_home,
     open_tracking,
     overrides_of,
+    tracking_address,
 )
 
 if TYPE_CHECKING:
@@ -100,23 +101,25 @@ def train(
         raise UserError("--add-epochs lengthens a run that is there; name it with --run, or say --resume")
     opened = open_home(home)
     uri = open_tracking(opened, tracking)
-    if run is not None:
-        folder = find_run(opened, run)
-    elif like is not None:
+    if like is not None:
         changes = [*([] if recipe is None else [recipe]), *(overrides or [])]
-        folder, recipe = health.begun_like(opened, find_run(opened, like), changes, apply_advice), None
+        folder = health.begun_like(opened, find_run(opened, like), changes, apply_advice)
     else:
-        assert recipe is not None
-        found = find_recipe(recipe, overrides_of(overrides, kind))
-        if resume:
-            newest_run(opened, found.name)  # before minutes go into a dataset that nothing was trained on
-        dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
-        if resume:
-            folder = newest_run(opened, found.name, dataset.digest)
+        found = None if recipe is None else find_recipe(recipe, overrides_of(overrides, kind))
+        if run is not None:
+            folder = find_run(opened, run)
         else:
-            folder = create_run(found, dataset, opened, new_run_name(found.name))
-    if recipe is not None and overrides and find_recipe(recipe, overrides) != folder.recipe():
-        raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
+            assert found is not None
+            if resume:
+                newest_run(opened, found.name)  # before minutes go into a dataset that nothing was trained on
+            judge = found.evaluate.extractor
+            dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
+            if resume:
+                folder = newest_run(opened, found.name, dataset.digest)
+            else:
+                folder = create_run(found, dataset, opened, new_run_name(found.name))
+        if found is not None and overrides and found != folder.first_recipe():
+            raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
     if add_epochs:
         epoch = epoch_images(Dataset.open(folder.facts().dataset_path), folder.recipe().method.pairing)
         folder.lengthen(folder.recipe().train.length(epoch) + round(add_epochs * epoch))
@@ -150,7 +153,8 @@ def run(
     opened = open_home(home)
     found = find_recipe(recipe, overrides_of(overrides, kind))
     uri = open_tracking(opened, tracking)
-    outcome = run_chain(found, DatasetRequest(found.data, opened, source, store=store), uri, typer.echo)
+    request = DatasetRequest(found.data, opened, source, store=store, extractor=found.evaluate.extractor)
+    outcome = run_chain(found, request, uri, typer.echo)
     report_chain(outcome, opened, uri)
 
 
@@ -162,10 +166,10 @@ def ui(
 ) -> None:
     """Open MLflow's UI on this machine's loopback address."""
     from pipelines.local_cluster import running
-    from pipelines.tracking import check_tracking, default_tracking_uri
+    from pipelines.tracking import check_tracking
 
     opened = open_home(home)
-    uri = tracking or default_tracking_uri(opened.path)
+    uri = tracking_address(opened.path, tracking)
     cluster = None if tracking else running(opened.path)
     if cluster is not None or uri.startswith("http"):
         address = cluster.mlflow if cluster is not None else uri
@@ -193,9 +197,8 @@ def runs(
 ) -> None:
     """Compare runs in a table, by any metric or parameter."""
     from pipelines.runs import runs_table
-    from pipelines.tracking import default_tracking_uri
 
-    uri = tracking or default_tracking_uri(home)
+    uri = tracking_address(home, tracking)
     table = runs_table(uri, experiment, sort, [c for c in (columns or "").split(",") if c], limit)
     if sys.stdout.isatty():
         from rich.console import Console

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_HOME, HomeOption, open_home
+from pipelines.cli.options import DEFAULT_HOME, HomeOption, open_home, tracking_address
 
 PortOption = Annotated[int | None, typer.Option(min=1024, max=65535, help="A free one is chosen if none is given.")]
 
@@ -31,6 +31,8 @@ def up(
 
     opened = open_home(home)
     if tracking is not None:
+        # The cluster's processes have the password from this environment; its note, cluster.json, has none.
+        tracking = tracking_address(opened.path, tracking)
         check_tracking(tracking)
     wanted = Wanted(nodes, cpus, ray_port, dashboard_port, mlflow_port, tracking)
     state = start(opened.path, wanted, lambda line: typer.echo(line, err=True))

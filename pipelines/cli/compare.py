@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption
+from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption, tracking_address
 
 if TYPE_CHECKING:
     from pipelines.compare import Comparison
@@ -22,11 +22,10 @@ def compare(
     """What differs in the recipes of runs, what each of them reached, and MLflow's page that compares exactly these."""
     from pipelines.compare import compare as side_by_side
     from pipelines.local_cluster import running
-    from pipelines.tracking import default_tracking_uri
 
     if len(runs) < 2:
         raise UserError("name two runs or more to compare; `gan runs` lists what there is")
-    uri = tracking or default_tracking_uri(home)
+    uri = tracking_address(home, tracking)
     found = side_by_side(uri, runs)
     if sys.stdout.isatty():
         _draw(found)

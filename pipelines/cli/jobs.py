@@ -64,6 +64,7 @@ def submit(
     import tempfile
 
     from pipelines.cli.submitted import checked
+    from pipelines.credentials import without_password
     from pipelines.job_package import pack
     from pipelines.jobs import Job, find_cluster
     from pipelines.jobs import submit as hand_over
@@ -84,7 +85,7 @@ def submit(
     typer.echo(f"code       {said}")
     typer.echo(f"dashboard  {cluster.link(name)}")
     if tracking is not None:
-        typer.echo(f"MLflow     {tracking}")
+        typer.echo(f"MLflow     {without_password(tracking, {})}")
     if not wait:
         typer.echo(f"`gan jobs logs -f {name}` shows what it says; `gan jobs stop {name}` ends it")
         return

@@ -13,6 +13,7 @@ from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption, open
 
 if TYPE_CHECKING:
     from ganlib.data import Dataset
+    from ganlib.recipe import EvaluateConfig, Recipe
     from pipelines.run_folder import Home, RunFolder
 
 
@@ -24,6 +25,10 @@ class Asked:
     extractor: str | None
     workers: int
     size: int | None
+
+    def of(self, recipe: Recipe) -> EvaluateConfig:
+        """How samples are judged: as the recipe says, but for the extractor that was named. Raises UserError."""
+        return recipe.with_overrides(*([f"evaluate.extractor={self.extractor}"] if self.extractor else [])).evaluate
 
 
 def evaluate(
@@ -86,9 +91,9 @@ def _run(run: RunFolder, checkpoint: str | None, asked: Asked, home: Home, track
     if asked.against is not None:
         return _checkpoint(run.path / checkpoint, asked, home)
     uri = open_tracking(home, tracking)
-    dataset = Dataset.open(run.facts().dataset_path)
+    dataset, config = Dataset.open(run.facts().dataset_path), asked.of(run.recipe())
     with Progress("evaluate") as progress:
-        metrics = evaluate_checkpoint(run, checkpoint, dataset, progress.update, asked.extractor, asked.workers)
+        metrics = evaluate_checkpoint(run, checkpoint, dataset, progress.update, config, asked.workers)
     ship(sender_of(run, uri), run)
     return metrics
 
@@ -103,8 +108,9 @@ def _checkpoint(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
 
     recipe = load_sampler(folder).recipe
     run = RunFolder(folder.resolve().parent)
+    config = asked.of(recipe)
     if asked.against is not None:
-        dataset = DatasetRequest(recipe.data, home, asked.against).prepare()
+        dataset = DatasetRequest(recipe.data, home, asked.against, extractor=config.extractor).prepare()
     elif run.exists:
         dataset = Dataset.open(run.facts().dataset_path)
     else:
@@ -112,9 +118,8 @@ def _checkpoint(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
     if dataset.image_shape != tuple(recipe.image):
         theirs, ours = ("x".join(map(str, shape)) for shape in (dataset.image_shape, recipe.image))
         raise UserError(f"the images of {dataset.name} are {theirs}, and the generator of {recipe.name} makes {ours}")
-    extractor = asked.extractor or recipe.evaluate.extractor
     with Progress("evaluate") as progress:
-        return judge_with(folder, dataset, extractor, asked.workers, progress.update)
+        return judge_with(folder, dataset, config, asked.workers, progress.update)
 
 
 def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
@@ -127,7 +132,8 @@ def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
         raise UserError(
             f"{folder} is a folder of images: name the dataset or folder that they are to be like (--against)"
         )
-    dataset = _reference(folder, asked.against, asked.size, home)
+    extractor = asked.extractor or "auto"
+    dataset = _reference(folder, asked.against, asked.size, home, extractor)
     preparation = dataset.manifest.preparation
     sizes = sizes_in(folder)
     if set(sizes) != {(preparation.size, preparation.size)}:
@@ -135,10 +141,10 @@ def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
         typer.echo(f"{folder}: {shown(sizes)}, brought to {to}")
     samples = FolderSamples(folder, preparation)
     with Progress("evaluate") as progress:
-        return judge_folder(samples, dataset, asked.extractor or "auto", asked.workers, progress.update)
+        return judge_folder(samples, dataset, extractor, asked.workers, progress.update)
 
 
-def _reference(folder: Path, against: str, size: int | None, home: Home) -> Dataset:
+def _reference(folder: Path, against: str, size: int | None, home: Home, extractor: str) -> Dataset:
     """The dataset that `against` names, or one made now of all that is there."""
     from ganlib.recipe import Recipe
     from pipelines.folders import common_side
@@ -154,23 +160,19 @@ def _reference(folder: Path, against: str, size: int | None, home: Home) -> Data
             raise UserError(f"there is no dataset or folder {against}; of another source, say with --size how large")
         size = common_side([folder, Path(against)])
     data = Recipe.parse_data({"data": {"size": size, "channels": 3, "test_share": 0}})
-    return DatasetRequest(data, home, against).prepare()
+    return DatasetRequest(data, home, against, extractor=extractor).prepare()
 
 
 def print_metrics(metrics: dict[str, float]) -> None:
     """A short table: a score, its standard error and its floor to a row. Shares of single modes are left to MLflow."""
+    from ganlib.evaluation.names import beside
 
-    def beside(name: str, what: str) -> str | None:
-        """What goes with a metric: `fid_se/E` with `fid/E`, `modes/kl_se` with `modes/kl`."""
-        family, slash, rest = name.partition("/")
-        return next((one for one in (f"{family}_{what}{slash}{rest}", f"{name}_{what}") if one in metrics), None)
-
-    shown = [name for name in metrics if not name.startswith("mode_share/")]
+    shown = [name for name in metrics if not name.startswith(("mode_share/", "mode_share_se/"))]
     folded = {beside(name, what) for name in shown for what in ("se", "floor")}
     for name in shown:
         if name in folded:
             continue
-        error, floor = beside(name, "se"), beside(name, "floor")
+        error, floor = (metrics.get(beside(name, what)) for what in ("se", "floor"))
         said = f"{name:36s} {metrics[name]:10.4g}"
-        said += f"  ± {metrics[error]:<9.2g}" if error else " " * 13 * bool(floor)
-        typer.echo((said + (f"  floor {metrics[floor]:.4g}" if floor else "")).rstrip())
+        said += f"  ± {error:<9.2g}" if error is not None else " " * 13 * (floor is not None)
+        typer.echo((said + (f"  floor {floor:.4g}" if floor is not None else "")).rstrip())

@@ -53,14 +53,22 @@ def open_home(path: Path) -> Home:
     return home
 
 
+def tracking_address(home: Path, given: str | None) -> str:
+    """MLflow's address, fit to be printed and kept: a password in it goes into the environment, to be found there."""
+    from pipelines.credentials import without_password
+    from pipelines.tracking import default_tracking_uri
+
+    return without_password(given or default_tracking_uri(home), os.environ)
+
+
 def open_tracking(home: Home, given: str | None) -> str:
     """The address of an MLflow that answers. Raises UserError."""
-    from pipelines.credentials import without_password
-    from pipelines.tracking import check_tracking, default_tracking_uri
+    from pipelines.console import Progress
+    from pipelines.tracking import check_tracking
 
-    # What is printed, and kept with the run, has no password: MLflow takes it from the environment.
-    uri = without_password(given or default_tracking_uri(home.path), os.environ)
+    uri = tracking_address(home.path, given)
     # Parts of MLflow ask the environment, whatever address its caller names.
     os.environ["MLFLOW_TRACKING_URI"] = uri
-    check_tracking(uri)
+    with Progress("MLflow"):
+        check_tracking(uri)
     return uri

@@ -27,9 +27,12 @@ UNTOLD = 64
 def sample(
     run: Annotated[str, typer.Argument(help="A run's name or folder, or a checkpoint's folder.")],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option("--out", "-o", help="Folder of single PNG files, or a .png file for one grid (points: .npy)."),
-    ],
+    ] = None,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="A .png file for one grid: the same as --out of such a name.")
+    ] = None,
     count: Annotated[
         int | None,
         typer.Option("--count", "-n", min=1, max=MOST, help="Images of each thing told, 1 by default; told none, 64."),
@@ -48,7 +51,7 @@ def sample(
         list[str] | None,
         typer.Option(help='Where its parts are: "x,y x,y - x,y", - for one that is not there; or a .json file.'),
     ] = None,
-    source: Annotated[
+    inputs: Annotated[
         Path | None,
         typer.Option("--input", help="An image or a folder of them, for a generator that makes images from images."),
     ] = None,
@@ -62,13 +65,25 @@ def sample(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Draw images from a trained generator: the same seed, told the same, gives the same images."""
+    target = _target(out, grid)
     sampler, domain_names = _open(run, home)
-    things = things_of(Given(labels, text, box, keypoints, source, domain), sampler.recipe, domain_names)
+    things = things_of(Given(labels, text, box, keypoints, inputs, domain), sampler.recipe, domain_names)
     if interpolate:
-        _from_one_to_the_next(sampler, things, interpolate, count, seed, out)
+        _from_one_to_the_next(sampler, things, interpolate, count, seed, target)
     else:
-        _each(sampler, things, count or (1 if things.count else UNTOLD), seed, out)
-    typer.echo(out)
+        _each(sampler, things, count or (1 if things.count else UNTOLD), seed, target)
+    typer.echo(target)
+
+
+def _target(out: Path | None, grid: Path | None) -> Path:
+    """Where the images go: what one of the two options says. Raises UserError."""
+    if grid is None and out is not None:
+        return out
+    if grid is None or out is not None:
+        raise UserError("say where the images go: --out FOLDER for single files, or --grid FILE.png; one of the two")
+    if grid.suffix != ".png":
+        raise UserError(f"--grid is {grid}, and a grid is a .png file; single files go to a folder, by --out")
+    return grid
 
 
 def _open(run: str, home: Path) -> tuple[Sampler, list[str]]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 AT_HOME = ("up", "down", "submit", "jobs", "ui")
 """Commands that are about this machine."""
-PLACES = ("source", "store", "against", "input")
-"""Parameters that name data, by path or URL."""
+PLACES = {"store": "--store or GAN_STORE", "against": "--against", "inputs": "--input"}
+"""Parameters that name data by path or URL, beside the source; and what a person calls them."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,15 @@ def checked(words: Sequence[str], home: Home, local: bool, unchecked: bool) -> A
     recipe = given.get("recipe") or (given["name"] if name == "prepare" and is_recipe(given["name"]) else None)
     files = _recipe_files(recipe)
     if recipe is not None and "=" not in recipe:
-        find_recipe(recipe, overrides_of(given.get("overrides"), given.get("kind")))
+        find_recipe(recipe, _changes(given))
     if not unchecked:
-        for place in PLACES:
-            if given.get(place) is not None:
-                _check_place(place, str(given[place]), recipe, given, home, local)
+        for name, called in PLACES.items():
+            if given.get(name) is not None:
+                place, is_store = str(given[name]), name == "store"
+                _check_place(place, called, local, is_store)
+                if local and not is_store and not _is_url(place) and not _path(place).exists():
+                    raise UserError(f"{place} ({called}) does not exist")
+        _check_source(given, home, local)
     if local:
         return Asked(list(words))
     sent = {str(recipe): f"submitted/{file.name}" for file in files}
@@ -84,26 +88,60 @@ def _recipe_files(recipe: str | None) -> list[Path]:
     return [Path(recipe)] if Path(recipe).is_file() else []
 
 
-def _check_place(name: str, place: str, recipe: str | None, given: dict[str, Any], home: Home, local: bool) -> None:
-    """Whether there is something where data is said to be, and where the job can see it."""
-    from ganlib.data.storage import Location
+def _changes(given: dict[str, Any]) -> list[str]:
+    """The fields of its recipe that the command changes; `gan tune` has them among the ranges that it draws from."""
+    from pipelines.cli.tune import draws
 
-    if "://" in place and not place.startswith("file:"):
-        if name != "store" and Location.of(place).kind() is None:
-            raise UserError(f"there is nothing at {place} (--{name}); --unchecked submits the job all the same")
-        return
-    path = Path(place.removeprefix("file://")).expanduser()
-    if not local and (path.exists() or "/" in place):
-        raise UserError(
-            f"{place} (--{name}) is a path of this machine, which the cluster's nodes do not see: put the data into "
-            "a store (s3://..., gs://...), or say --unchecked where the nodes have it at that path"
-        )
-    if local and name == "source" and recipe is not None:
-        from pipelines.prepare import DatasetRequest
+    words = [word for word in given.get("words") or () if not draws(word)]
+    return overrides_of(given.get("overrides") or words, given.get("kind"))
 
-        data = find_recipe(recipe, overrides_of(given.get("overrides"), given.get("kind"))).data
-        request = DatasetRequest(data, home, place, store=given.get("store"))
+
+def _check_source(given: dict[str, Any], home: Home, local: bool) -> None:
+    """Whether there is a source where the command reads one: the one that is named, or else the recipe's own."""
+    from ganlib.data.sources.opening import WORDS
+    from pipelines.prepare import DatasetRequest, data_of
+
+    named = given.get("name") or given.get("recipe")
+    if "source" not in given or named is None or given.get("run") or given.get("like"):
+        return  # it reads none, or that of a run
+    data, _ = data_of(named, _changes(given))
+    place, called = given["source"] or data.source, "--source" if given["source"] else "data.source"
+    if place is None and data.read.kind is None:
+        raise UserError(f"{named} names no source; give one with --source")
+    if place is None or place in WORDS:
+        return  # made on the spot, or fetched by the nodes
+    _check_place(place, called, local)
+    if local and not _is_url(place):
+        request = DatasetRequest(data, home, given["source"], store=given.get("store"))
         if request.find() is None:
             request.open_source()
-    elif local and name != "store" and not path.exists():
-        raise UserError(f"{place} (--{name}) does not exist")
+
+
+def _check_place(place: str, called: str, local: bool, is_store: bool = False) -> None:
+    """Whether the job can see it, and there is something where a URL says that data are; of a store, its bucket."""
+    from ganlib.data.storage import Location
+
+    if _is_url(place):
+        wanted = Location.of(place)
+        if is_store:
+            wanted = Location(wanted.scheme, wanted.path.partition("/")[0], wanted.options)
+        try:
+            there = wanted.kind() is not None
+        except UserError as error:
+            raise UserError(f"{error} ({called}); --unchecked submits the job all the same") from error
+        if not there:
+            raise UserError(f"there is nothing at {wanted} ({called}); --unchecked submits the job all the same")
+        return
+    if not local and (_path(place).exists() or "/" in place):
+        raise UserError(
+            f"{place} ({called}) is a path of this machine, which the cluster's nodes do not see: put the data into "
+            "a store (s3://..., gs://...), or say --unchecked where the nodes have it at that path"
+        )
+
+
+def _path(place: str) -> Path:
+    return Path(place.removeprefix("file://")).expanduser()
+
+
+def _is_url(place: str) -> bool:
+    return "://" in place and not place.startswith("file:")

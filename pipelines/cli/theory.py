@@ -43,6 +43,8 @@ def theory(
     dataset = DatasetRequest(recipe.data, open_home(home)).prepare()
     total = recipe.train.length(len(dataset.split("train")))
     asked = sorted(set(at)) if at else [round(share * total) for share in STILLS]
+    if asked[-1] > total:
+        raise UserError(f"the run ends at {total:,} points, before the {asked[-1]:,} of --at; ask for no more (--at)")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

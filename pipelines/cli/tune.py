@@ -61,7 +61,14 @@ def tune(
         int | None, typer.Option("--at-once", min=1, help="Trials at once; as many as there is room for if not given.")
     ] = None,
     cpus: Annotated[float, typer.Option("--cpus", min=0.01, help="CPUs of a trial (of each of its workers).")] = 1,
-    gpus: Annotated[float, typer.Option("--gpus", min=0, help="GPUs of a trial; 0.5: two trials share one.")] = 0,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus",
+            min=0,
+            help="GPUs of a trial (of each of its workers); 0.5: two share one. 1 where there are any, if not given.",
+        ),
+    ] = None,
     prune: Annotated[
         bool, typer.Option("--prune/--no-prune", help="End trials whose health has a severe and certain verdict.")
     ] = True,
@@ -80,7 +87,7 @@ def tune(
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import new_run_name
     from pipelines.shipped import find_recipe
-    from pipelines.tune import Asked, Settings, create_study, find_study, places_here
+    from pipelines.tune import Asked, Settings, create_study, find_study
     from pipelines.tune import tune as stage
     from tuning.space import Space, own_space, read_space
 
@@ -96,13 +103,14 @@ def tune(
         uri = open_tracking(opened, tracking)
     else:
         assert recipe is not None
-        drawn = {word.partition("=")[0]: word.partition("=")[2] for word in words or () if _draws(word)}
-        changes = overrides_of([word for word in words or () if not _draws(word)], kind)
+        drawn = {word.partition("=")[0]: word.partition("=")[2] for word in words or () if draws(word)}
+        changes = overrides_of([word for word in words or () if not draws(word)], kind)
         found = find_recipe(recipe, changes)
         texts = ({} if space is None else read_space(space)) | drawn
         Space.parse(found, texts or own_space(found))  # before minutes go into a dataset
         uri = open_tracking(opened, tracking)
-        dataset = DatasetRequest(found.data, opened, source, store=store).prepare()
+        judge = found.evaluate.extractor
+        dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
         settings = Settings(
             dataset_path=str(dataset.location),
             finalists=finalists,
@@ -110,7 +118,7 @@ def tune(
             seeds=seeds,
             cpus=cpus,
             gpus=gpus,
-            at_once=at_once or places_here(cpus * max(found.most_workers, 1)),
+            at_once=at_once,
             minutes=minutes,
         )
         asked = Asked(found, texts, trials, search, scheduler, metric, seed, warm)
@@ -157,7 +165,7 @@ def _why(outcome: Outcome) -> str:
     return said[0] if said else "none came to a rung"
 
 
-def _draws(word: str) -> bool:
+def draws(word: str) -> bool:
     """Whether a word of the command line is part of the space."""
     from tuning.distributions import is_distribution
 

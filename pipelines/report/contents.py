@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganlib.data import Dataset
+from ganlib.evaluation.names import bare
 from ganlib.health import Verdict, amended
 from ganlib.health.history import Points
 from ganlib.recipe import Recipe
@@ -21,7 +22,7 @@ from pipelines.report.pictures import Picture, drawn_from, embedded_animation, f
 from pipelines.run_folder import RunFacts, RunFolder
 from pipelines.train import CURVES
 
-LONG = ("mode_share/", "fid_class/", "fid_class_floor/", "fid_class_se/")
+LONG = ("mode_share/", "mode_share_se/", "fid_class/", "fid_class_floor/", "fid_class_se/")
 """Metrics of which there is one a class: a page of numbers that nobody reads unless asked for."""
 
 
@@ -66,7 +67,7 @@ class RunContents:
 
 
 _TICKS = ("loss/", "gradient/", "penalty/", "steps/", "left_out/", "augment/", "d_")
-_OF_TICKS = ("variety", "shift", "seconds", "images_per_second")
+_OF_TICKS = ("variety", "shift", "seconds", "images_per_second", "workers")
 
 
 def _is_of_ticks(name: str) -> bool:
@@ -103,7 +104,7 @@ def panels(every: Sequence[RunContents]) -> Iterator[tuple[str, dict[str, Points
             if lines:
                 yield title, lines
         distances = {name: points for name, points in one.evaluated.items() if name.startswith("fid/")}
-        covered = {name: points for name, points in one.evaluated.items() if name == "modes/covered"}
+        covered = {name: points for name, points in one.evaluated.items() if bare(name) == "modes/covered"}
         yield from ((title, lines) for title, lines in (("Frechet distance", distances), ("modes", covered)) if lines)
         return
     judged = [name for one in every for name in one.evaluated if name.startswith("fid/")]

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 
 from ganlib.recipe import Recipe
 from pipelines.journal import Journal, read_metrics
+from pipelines.ports import free_ports
 from pipelines.sender import Sender
 from pipelines.shipped import find_recipe
 from pipelines.tracking import experiment_id, mlflow_client
@@ -219,9 +219,7 @@ def backend_name() -> str:
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """A real MLflow server on the loopback; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    (port,) = free_ports(1)
     uri, log = f"http://127.0.0.1:{port}", folder / "server.log"
     environment = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder / 'mlflow.db'}", **os.environ}
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]

@@ -175,7 +175,7 @@ def judge_at_marks(
         if over > len(judgements):
             found = min(map(judge, ways()), key=lambda metrics: metric_value(metrics, "fid/classifier"))
             fid, score = (metric_value(found, f"{name}/classifier") for name in ("fid", "inception_score"))
-            judgement = Judgement(stretch, fid, score, found["mode_share_min"])
+            judgement = Judgement(stretch, fid, score, metric_value(found, "mode_share_min"))
             judgements += [judgement] * (over - len(judgements))
             print(f"{name}: FID {judgement.fid:.1f} after {stretch.seconds / 60:.2f} minutes", flush=True)
         if len(judgements) == len(marks):

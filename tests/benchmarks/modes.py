@@ -16,6 +16,7 @@ import torch
 
 from ganlib import Dataset, Recipe, Trainer, open_source, prepare_dataset
 from ganlib.data.sources.gaussians import known_truth
+from ganlib.evaluation.names import bare
 from ganlib.evaluation.points import mode_metrics
 from ganlib.methods.base import SampleRequest
 from pipelines.shipped import find_recipe
@@ -87,7 +88,7 @@ def prepared(recipe: Recipe, folder: Path) -> Dataset:
 
 
 def judged(recipe: Recipe, dataset: Dataset) -> tuple[dict[str, float], float]:
-    """The metrics at the end of a training, and the seconds that it took."""
+    """The metrics at the end of a training, by what they measure, and the seconds that it took."""
     trainer = Trainer(recipe, dataset, device="cpu")
     start = time.process_time()
     for _ in trainer.run():
@@ -97,7 +98,8 @@ def judged(recipe: Recipe, dataset: Dataset) -> tuple[dict[str, float], float]:
     points = trainer.method.sample(generator, SampleRequest(SAMPLES, recipe.evaluate.seed)).numpy()
     truth = known_truth(dataset.manifest.source.kind)
     assert truth is not None
-    return mode_metrics(points.reshape(SAMPLES, -1).astype(np.float64), truth), seconds
+    found = mode_metrics(points.reshape(SAMPLES, -1).astype(np.float64), truth)
+    return {bare(name): value for name, value in found.items()}, seconds
 
 
 def cells(found: dict[str, float], modes: int) -> list[str]:

@@ -28,8 +28,9 @@ import torch
 import torch.distributed as dist
 
 from ganlib import Dataset, Preparation, Trainer, open_source, prepare_dataset
+from ganlib.cores import cores, threads_of
 from ganlib.recipe import Recipe
-from ganlib.scaling.calibration import Calibration, calibrate, threads_of
+from ganlib.scaling.calibration import Calibration, calibrate
 from ganlib.scaling.links import Cluster, Link, parse_network
 from ganlib.scaling.model import predict_cpu
 from ganlib.scaling.rehearsal import kinds_of_round
@@ -230,7 +231,7 @@ def run(
 
 def work(job: Job) -> None:
     """The body of one worker process: trains, or adds up numbers, with the clock in its hand."""
-    torch.set_num_threads(threads_of(job.workers, len(os.sched_getaffinity(0))))
+    torch.set_num_threads(threads_of(job.workers, cores()))
     dataset = Dataset.open(job.dataset) if job.dataset else None
     recipe = None if job.recipe is None else Recipe.load(written(job))
     with urgent():

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
+from ganlib.errors import UserError
+from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.names import metric_value
-from ganlib.recipe import Recipe
+from ganlib.networks.base import ImageShape
+from ganlib.recipe import EvaluateConfig, Recipe
 from ganlib.training.checkpoint import Progress, Snapshot
 from pipelines.cluster import connect
 from pipelines.evaluate import judge_with
+from pipelines.sharding import ShardedExtractor, ShardedSampler, processes
 from pipelines.shipped import find_recipe
 
 pytestmark = pytest.mark.slow
@@ -38,7 +43,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture(scope="module")
 def checkpoint(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained generator: what it makes is judged as anything is."""
-    small = ["method.generator.width=8", "method.discriminator.width=8", "evaluate.samples=300"]
+    small = ["method.generator.width=8", "method.discriminator.width=8"]
     recipe: Recipe = find_recipe("digits", small)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -50,8 +55,9 @@ def checkpoint(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_one_two_and_seven_processes_give_the_same_numbers(dataset: Dataset, checkpoint: Path) -> None:
-    found = [judge_with(checkpoint, dataset, "random", workers) for workers in (1, 2, 7)]
-    alone = judge_with(checkpoint, dataset, "random")
+    config = EvaluateConfig(samples=300, extractor="random")
+    found = [judge_with(checkpoint, dataset, config, workers) for workers in (1, 2, 7)]
+    alone = judge_with(checkpoint, dataset, config)
     fid = metric_value(found[0], "fid/random")
     for metrics in found[1:]:
         assert metrics.keys() == found[0].keys()
@@ -59,3 +65,40 @@ def test_one_two_and_seven_processes_give_the_same_numbers(dataset: Dataset, che
         assert metrics == pytest.approx(found[0], rel=1e-9)
     # Without Ray blocks are larger, and networks round otherwise in blocks of another size.
     assert metric_value(alone, "fid/random") == pytest.approx(fid, rel=1e-4)
+
+
+def test_a_cluster_that_is_too_small_is_said_at_once(dataset: Dataset, checkpoint: Path) -> None:
+    """The fixture's has a CPU each for seven, and one to spare."""
+    with pytest.raises(UserError, match="9 workers take a CPU each, and the cluster has 8 CPUs; lower --workers"):
+        judge_with(checkpoint, dataset, EvaluateConfig(extractor="random"), 9)
+
+
+def test_what_a_process_raises_comes_out_as_itself(dataset: Dataset, checkpoint: Path, tmp_path: Path) -> None:
+    """A person's mistake in its one line, a fault of the program as such; memory has to do with neither."""
+    extractor = RandomExtractor(ImageShape(16, 16, 1))
+    with pytest.raises(UserError) as opened, processes(1, dataset, extractor, tmp_path):
+        pass
+    assert str(opened.value).startswith(f"{tmp_path} is not a checkpoint: ")
+    with pytest.raises(UserError) as sampled, processes(1, dataset, extractor, checkpoint) as actors:
+        ShardedSampler(checkpoint, actors).sample(100, labels=[0] * 100)
+    for raised in (opened, sampled):
+        assert type(raised.value) is UserError
+        assert "\n" not in str(raised.value)
+        assert "memory" not in str(raised.value)
+    with pytest.raises(TypeError) as broken, processes(1, dataset, extractor) as actors:
+        ShardedExtractor(extractor, actors).features(np.array(["no image"]))
+    assert not isinstance(broken.value, UserError)
+
+
+def test_a_process_that_is_lost_is_said_to_be(dataset: Dataset) -> None:
+    import ray
+
+    extractor = RandomExtractor(ImageShape(16, 16, 1))
+
+    def lose_one() -> None:
+        with processes(1, dataset, extractor) as actors:
+            ray.kill(actors[0])
+            ShardedExtractor(extractor, actors).features(np.zeros((40, 16, 16, 1), np.uint8))
+
+    with pytest.raises(UserError, match="a process of Ray's was lost while it judged"):
+        lose_one()

@@ -17,6 +17,8 @@ import pytest
 
 from pipelines.local_cluster import State, recorded
 from pipelines.processes import members
+from tests.pipelines.conftest import Server
+from tests.pipelines.gate import gate
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +100,11 @@ def runs(pid: int) -> str:
         return ""
 
 
+def holders(secret: str, folder: Path) -> list[Path]:
+    """The files below the folder that hold the secret."""
+    return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
 def test_all_of_it_listens_on_loopback_alone(state: State) -> None:
     pids = set(members(state.processes))
     assert len(pids) > 10  # two nodes of Ray, with dashboard and agents, and MLflow
@@ -171,8 +178,7 @@ def test_a_job_and_its_run_name_each_other_and_no_secret(home: Path, state: Stat
         assert secret not in body
         assert secret not in json.dumps(run)
         for folder in (home, Path(state.temporary)):
-            holders = [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
-            assert holders == ([state.token_file] if secret == token and folder == home else [])
+            assert holders(secret, folder) == ([state.token_file] if secret == token and folder == home else [])
 
 
 def test_a_job_that_is_not_there_is_one_line(home: Path) -> None:
@@ -182,21 +188,40 @@ def test_a_job_that_is_not_there_is_one_line(home: Path) -> None:
         assert len(said.strip().splitlines()) == 1
 
 
-def test_a_head_that_was_killed_is_replaced_and_down_ends_all(home: Path, state: State) -> None:
-    bystander = subprocess.Popen(["sleep", "600"])
+@pytest.fixture
+def accounts(server: Server) -> Iterator[str]:
+    """HOST:PORT of an MLflow that another started, and that asks for a password."""
+    with gate(server.uri, "me", MLFLOW_SECRET) as address:
+        yield address
+
+
+def test_a_head_that_was_killed_is_replaced_and_keeps_no_password(home: Path, state: State, accounts: str) -> None:
     head = state.of("head")
     assert head is not None
     os.kill(head.pid, signal.SIGKILL)
     assert "no cluster is up" in gan("jobs", "list", "--home", home, status=2)
-    gan("up", "--cpus", 1, "--home", home)
+    tracking = ["--tracking", f"http://me:{MLFLOW_SECRET}@{accounts}"]
+    said = gan("up", "--cpus", 1, "--home", home, *tracking)
     again = recorded(home)
     assert again is not None
     assert again.token_file.read_text()
     assert members(state.processes) == {}
     assert again.of("head") is not None
-    ours = set(members(again.processes))
+    assert again.tracking == f"http://{accounts}"
+    said += gan("submit", "--home", home, *tracking, "--exclude", "tests", "--", "recipes")
+    assert said.count(f"MLflow     http://{accounts}\n") == 2
+    assert MLFLOW_SECRET not in said
+    assert holders(MLFLOW_SECRET, home) == []
+
+
+def test_down_ends_all(home: Path, state: State) -> None:
+    bystander = subprocess.Popen(["sleep", "600"])
+    running = recorded(home)
+    assert running is not None
+    ours = set(members(running.processes))
+    assert len(ours) > 5
     assert "ended" in gan("down", "--home", home)
-    assert members(again.processes) == {}
+    assert members(running.processes) == {}
     assert {pid: left for pid in ours if (left := runs(pid))} == {}
     assert not (home / "cluster" / "token").exists()
     assert "no cluster is up" in gan("down", "--home", home)

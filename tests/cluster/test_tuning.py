@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import os
 import signal
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from unittest import mock
 
 import pytest
 
@@ -19,7 +22,9 @@ from ganlib.errors import UserError
 from ganlib.recipe import Recipe
 from pipelines.cluster import connect
 from pipelines.run_folder import RunFolder
-from tests.tuning.analytic import Analytic, loss, make_ledger, work_done
+from pipelines.trial import Share
+from pipelines.tune import Settings, metric_named, share_of
+from tests.tuning.analytic import Analytic, Spread, loss, make_ledger, work_done
 from tuning.member import trial_folder
 from tuning.record import Study
 from tuning.study import Resources, run_study
@@ -31,9 +36,11 @@ PATIENCE = 600.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
+    """Three CPUs, and a GPU that is counted and is not there."""
     import ray
 
-    connect(2)
+    with mock.patch.object(ray, "init", functools.partial(ray.init, num_gpus=1)):
+        connect(2)
     yield
     ray.shutdown()
 
@@ -85,6 +92,11 @@ def shape(study: Study) -> list[tuple]:
     ]  # fmt: skip
 
 
+def processes(folder: Path) -> set[int]:
+    """Those that trials ran in."""
+    return {json.loads(line)["pid"] for log in folder.glob("trials/*/log.jsonl") for line in log.open()}
+
+
 def test_a_study_of_two_trials_at_once(cluster: None, tmp_path: Path) -> None:
     """ASHA over ten trials, two at once: bad ones end at once, finalists are run on fresh seeds, one process serves
     several trials, and every reading is what the function says."""
@@ -109,8 +121,7 @@ def test_a_study_of_two_trials_at_once(cluster: None, tmp_path: Path) -> None:
     good = [trial for trial in searched if trial.status == "finished"]
     assert study.best == min(good, key=lambda trial: trial.readings[-1].value).number
     assert Study.read(tmp_path / "study.json") == study
-    processes = {json.loads(line)["pid"] for log in tmp_path.glob("trials/*/log.jsonl") for line in log.open()}
-    assert len(processes) <= 4  # two of the search, two of the finals, of twelve trials
+    assert len(processes(tmp_path)) <= 4  # two of the search, two of the finals, of twelve trials
     assert len(said) == 1
     assert "finals: trials" in said[0]
 
@@ -144,6 +155,22 @@ def test_a_population_changes_in_step_and_is_replayed(cluster: None, tmp_path: P
             (last["optim.generator.lr"], last["optim.discriminator.lr"])
         )
         assert Recipe.parse(recipe.model_dump(mode="json")) == recipe
+
+
+def test_a_population_of_trials_with_workers(cluster: None, tmp_path: Path) -> None:
+    """Its processes leave the CPUs to the workers that they wait for: two of the cluster's three, so one trial's at a
+    time. One process serves them all, and where one fails, the others go on without it."""
+    ledger = make_ledger(tmp_path, "pbt", trials=4, total=1_100)
+    study = run_study(ledger, Spread(2, fails=1), Resources(workers=2))
+    *others, failed = sorted(study.trials, key=lambda trial: trial.number == 1)
+    assert [(trial.status, len(trial.readings)) for trial in others] == [("finished", 4)] * 3
+    assert (failed.status, failed.says, len(failed.readings)) == ("failed", "a person has to put this right", 1)
+    assert [mutation.images for trial in others for mutation in trial.mutations].count(study.rungs[1]) == 1
+    held = [json.loads(line) for log in tmp_path.glob("trials/*/held.jsonl") for line in log.open()]
+    held.sort()
+    assert len(held) == 3 * 4 + 1
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(held))
+    assert len(processes(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "pbt"])
@@ -201,8 +228,16 @@ def test_too_many_workers_are_said_at_once(cluster: None, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="a trial takes 64 workers of 1 CPUs each, and the cluster has"):
         run_study(ledger, Analytic(), Resources(workers=64))
     with pytest.raises(UserError, match="GPUs"):
-        run_study(ledger, Analytic(), Resources(gpus=1))
+        run_study(ledger, Analytic(), Resources(gpus=2))
     assert ledger.study.trials == []
+
+
+def test_a_trial_has_a_gpu_where_there_are_any(cluster: None) -> None:
+    """And none that Ray did not give it: Ray does not hide them."""
+    assert share_of(Settings(dataset_path="", finalists=0, seeds=1)) == Share(1, 1)
+    assert share_of(Settings(dataset_path="", finalists=0, seeds=1, cpus=0.5, gpus=0.25)) == Share(0.5, 0.25)
+    assert Share(1, 1).device is None
+    assert Share(1, 0).device == "cpu"
 
 
 def test_the_time_is_over(cluster: None, tmp_path: Path) -> None:
@@ -213,6 +248,8 @@ def test_the_time_is_over(cluster: None, tmp_path: Path) -> None:
     cut = [trial for trial in study.trials if "time" in trial.says]
     assert cut
     assert {trial.status for trial in cut} == {"stopped"}
+    before = study.model_copy(deep=True)
+    assert run_study(ledger, Analytic(), Resources(at_once=2), seconds=15) == before  # it is over for good
 
 
 TINY = [
@@ -272,12 +309,12 @@ def test_gan_tune_digits(tmp_path: Path) -> None:
 
 
 def test_a_trial_on_two_workers(cluster: None, tmp_path: Path) -> None:
-    """Ray Train inside Tune: the readings of a trial on two workers are those of one process up to summation."""
+    """Ray Train inside Tune: the readings of a trial on two workers are those of one process up to summation. The two
+    take half of a CPU and of the cluster's only GPU each, and so does the one process."""
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import Home, RunFacts
     from pipelines.shipped import find_recipe
     from pipelines.trial import TrainTrial
-    from pipelines.tune import metric_named
     from tuning.ledger import Ledger
     from tuning.rungs import rungs_for, with_rungs
     from tuning.space import Space
@@ -307,8 +344,8 @@ def test_a_trial_on_two_workers(cluster: None, tmp_path: Path) -> None:
             search="random", scheduler="none", metric=metric, seed=0, trials_wanted=1, rungs=rungs, began=0,
         )  # fmt: skip
         ledger = Ledger(study, space, folder / "study.json", told)
-        trial = TrainTrial(str(dataset.location), metric, prune=False)
-        run_study(ledger, trial, Resources(workers=workers, at_once=1), points=[{"optim.*.lr": 1e-3}])
+        trial = TrainTrial(str(dataset.location), metric, Share(0.5, 0.5), prune=False)
+        run_study(ledger, trial, Resources(0.5, 0.5, workers, 1), points=[{"optim.*.lr": 1e-3}])
         assert study.trials[0].status == "finished", study.trials[0].says
         values[workers] = [reading.value for reading in study.trials[0].readings]
     assert len(values[0]) == len(rungs)

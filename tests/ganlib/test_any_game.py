@@ -37,10 +37,19 @@ ADDED = (
 )
 """What games add to the objective and the penalty, one after the other: five do not divide the penalties' number."""
 
+
+def added(objective: str, number: int) -> list[str]:
+    """Augmentation is steered by logits that say something by themselves; else it is fixed."""
+    chosen = ADDED[number % len(ADDED)]
+    if OBJECTIVES[objective].undecided is not None:  # type: ignore[index]
+        return chosen
+    return [one.replace("adaptive, probability: 0.5, speed_images: 50", "fixed, probability: 0.5") for one in chosen]
+
+
 PAIRS = [pair for pair in product(OBJECTIVES, PENALTIES) if pair[1] != "clip" or pair[0] == "wasserstein"]
 GAMES = {
     f"{objective} {penalty}": [
-        f"method.objective={objective}", f"method.penalty={PENALTIES[penalty]}", *ADDED[number % len(ADDED)],
+        f"method.objective={objective}", f"method.penalty={PENALTIES[penalty]}", *added(objective, number),
         # Two workers do not share seven images evenly; gradients that are nothing but rounding stay small.
         "train={batch: 7, images: 35, tick: 7}", "optim.*.eps=1e-3",
     ]

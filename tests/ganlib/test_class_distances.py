@@ -15,9 +15,12 @@ from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.extractors import RandomExtractor
+from ganlib.evaluation.findings import drawn_order
 from ganlib.evaluation.names import metric_value
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.networks.base import ImageShape
+
+from .test_findings import sorted_by_class
 
 
 class Shuffled:
@@ -89,7 +92,8 @@ def test_each_class_has_its_floor_and_its_error(dataset: Dataset) -> None:
         return FeatureStatistics.of(extractor.features(images)[0], None)
 
     real = sums(train.take(np.flatnonzero(np.asarray(train.labels) == 7)))
-    held_out = sums(test.take(np.flatnonzero(np.asarray(test.labels)[:count] == 7)))
+    assert len(test) < count  # all of it is the floor
+    held_out = sums(test.take(np.flatnonzero(np.asarray(test.labels) == 7)))
     assert metric_value(found, "fid_class_floor/quarters/7") == pytest.approx(frechet_distance(held_out, real))
     without = [
         frechet_distance(sums(made[(numbers % 10 == 7) & (numbers * 10 // count != part)]), real) for part in range(10)
@@ -121,3 +125,25 @@ def test_each_class_is_compared_with_its_own(dataset: Dataset) -> None:
         assert metric_value(found, f"fid_class/random/{label}") == pytest.approx(expected, rel=1e-4)
     classes = [metric_value(found, f"fid_class/random/{k}") for k in range(10)]
     assert metric_value(found, "fid_class/random") == pytest.approx(np.mean(classes))
+
+
+def test_the_floor_of_part_of_a_sorted_test_split_is_of_every_class(tmp_path: Path) -> None:
+    """A hundred of 400 held-out images, which lie one class after the other."""
+    dataset, extractor = sorted_by_class(tmp_path), Quarters()
+
+    class Noise:
+        def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+            return np.random.default_rng((seed, first)).integers(0, 256, (count, 8, 8, 1), dtype=np.uint8)
+
+    found = class_distances(Noise(), dataset, extractor, 100, 0)
+    train, test = dataset.split("train"), dataset.split("test")
+    drawn = drawn_order(dataset, "test")[:100]
+    for label, name in enumerate("abcd"):
+        ours = drawn[np.asarray(test.labels)[drawn] == label]
+        assert 10 <= len(ours) <= 40
+        theirs = np.flatnonzero(np.asarray(train.labels) == label)
+        sides = (
+            FeatureStatistics.of(extractor.features(images)[0], None)
+            for images in (test.take(ours), train.take(theirs))
+        )
+        assert metric_value(found, f"fid_class_floor/quarters/{name}") == pytest.approx(frechet_distance(*sides))

@@ -79,20 +79,24 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     shares = np.bincount(train.labels) / len(train)
     assert metrics["fid/classifier"] == pytest.approx(0, abs=1e-4)
     assert metrics["fid_floor/classifier"] > 0.01
-    assert [metrics[f"mode_share/{digit}"] for digit in range(10)] == pytest.approx(shares, abs=0.01)
-    assert metrics["modes/covered"] == 10
-    assert 0 <= metrics["modes/kl"] < 0.01
-    assert metrics["mode_share_min"] == min(metrics[f"mode_share/{digit}"] for digit in range(10))
+    assert labelled[f"modes/covered/{extractor_for(classified).label}"] == 10
+    each = [metrics[f"mode_share/classifier/{digit}"] for digit in range(10)]
+    assert each == pytest.approx(shares, abs=0.01)
+    assert metrics["modes/covered/classifier"] == 10
+    assert 0 <= metrics["modes/kl/classifier"] < 0.01
+    assert metrics["mode_share_min/classifier"] == min(each)
     assert 9 < metrics["inception_score/classifier"] <= 10
     assert 9 < metrics["inception_score_floor/classifier"] <= 10
     assert 0 < metrics["inception_score_se/classifier"] < 0.1
-    each = {"fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "memorised", "mifid"}
-    judged = {f"{name}{suffix}/classifier" for name in each for suffix in ("", "_se", "_floor")}
-    modes = {"modes/covered", "modes/kl", "mode_share_min", *(f"mode_share/{digit}" for digit in range(10))}
-    modes |= {"modes/covered_floor", "modes/kl_floor", "modes/kl_se"}
-    assert metrics["modes/covered_floor"] == 10
-    assert 0 <= metrics["modes/kl_floor"] < 0.1
-    assert 0 <= metrics["modes/kl_se"] < 0.01
+    of_features = {"fid", "kid", "inception_score", "precision", "recall", "density", "coverage", "memorised", "mifid"}
+    judged = {f"kid_spread{suffix}/classifier" for suffix in ("", "_floor")}
+    judged |= {f"{name}{suffix}/classifier" for name in of_features for suffix in ("", "_se", "_floor")}
+    modes = {f"{name}{suffix}" for name in ("modes/covered", "modes/kl", "mode_share_min") for suffix in ("", "_se")}
+    modes = {f"{name}/classifier" for name in modes | {"modes/covered_floor", "modes/kl_floor"}}
+    modes |= {f"mode_share{suffix}/classifier/{digit}" for digit in range(10) for suffix in ("", "_se")}
+    assert metrics["modes/covered_floor/classifier"] == 10
+    assert 0 <= metrics["modes/kl_floor/classifier"] < 0.1
+    assert 0 <= metrics["modes/kl_se/classifier"] < 0.01
     assert metrics.keys() == judged | modes | {"sharpness", "sharpness_se", "sharpness_floor"}
 
 

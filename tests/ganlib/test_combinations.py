@@ -15,6 +15,7 @@ EMBEDDING = "method.condition={kind: embedding, dim: 8}"
 BATCH_NORM = "method.condition={kind: batch-norm}"
 SMALL_MLP = "method.generator={kind: mlp, widths: [16], output: linear}"
 ENCODER = "method={kind: encoder, generator: {kind: convnet}, discriminator: {kind: convnet}, %s}"
+ADAPTIVE = "method.augment={kind: adaptive}"
 POINTS = ("data.points=2", SMALL_MLP, "method.discriminator={kind: mlp, widths: [16], pieces: 1}")
 
 
@@ -66,7 +67,10 @@ def parse(*overrides: str) -> Recipe:
         ([BATCH_NORM, CLASSES, "method.generator={kind: r3gan, width: 16}"], "network 'r3gan' has no batch norm"),
         # Points are no images.
         ([*POINTS, "method.augment={kind: fixed, translation: true}"], "points cannot be augmented as images are"),
-        ([*POINTS, "method.augment={kind: adaptive}"], "points cannot be augmented as images are"),
+        ([*POINTS, ADAPTIVE], "points cannot be augmented as images are"),
+        # A logit that may be moved by any constant has no sign to steer by.
+        ([ADAPTIVE, "method.objective=wasserstein"], "kind=adaptive does not go with objective 'wasserstein', under"),
+        ([ADAPTIVE, "method.objective=relativistic"], "kind=adaptive does not go with objective 'relativistic', under"),
         # The encoder, which is told no classes and has a game of the same sort.
         ([ENCODER % "penalty: {kind: clip}"], "'clip' does not go with"),
         ([ENCODER % "condition: {kind: embedding}"], "there is no field 'method.condition'"),
@@ -96,6 +100,8 @@ def test_an_impossible_combination_is_refused(overrides: list[str], reason: str)
         [BATCH_NORM, CLASSES],
         [EMBEDDING, CLASSES, "method.generator={kind: mlp}"],
         [*POINTS],
+        [ADAPTIVE, "method.objective=hinge"],
+        ["method.augment={kind: fixed}", "method.objective=relativistic"],
         ["data.size=44", "data.size=48", "method.generator={kind: r3gan, width: 16}"],
     ],
     ids=" ".join,

@@ -1,6 +1,7 @@
 """Distances in closed form and against torch-fidelity's functions; statistics that add up; evaluation as a whole."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.distances import frechet_distance, inception_score, kl_divergence, mode_shares
 from ganlib.evaluation.evaluate import evaluate
-from ganlib.evaluation.extractors import RandomExtractor
-from ganlib.evaluation.names import plain
+from ganlib.evaluation.extractors import Extractor, RandomExtractor
+from ganlib.evaluation.names import bare, plain
 from ganlib.evaluation.samples import Samples
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.networks.base import ImageShape
@@ -99,6 +100,20 @@ def test_inception_score_and_mode_shares_of_sure_and_of_clueless_judgements() ->
     assert mode_shares(one).tolist() == [0, 0, 1, 0]
     clueless = FeatureStatistics.of(np.zeros((8, 2)), np.full((8, 4), 0.25))
     assert inception_score(clueless) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("score", [inception_score, mode_shares])
+def test_class_probabilities_that_are_no_numbers_are_said_though_the_features_are_sound(
+    score: Callable[[FeatureStatistics], object],
+) -> None:
+    """A broken head on a sound body: NaN is the largest of its row, and would be counted to a class."""
+    probabilities = np.full((8, 4), 0.25)
+    sound = FeatureStatistics.of(np.zeros((8, 2)), probabilities)
+    probabilities[3] = np.nan
+    broken = FeatureStatistics.of(np.zeros((8, 2)), probabilities)
+    for statistics in (broken, sound + broken):
+        with pytest.raises(UserError, match="class probabilities are NaN or infinite: the images, or the weights of"):
+            score(statistics)
 
 
 def test_kl_divergence_is_scipys_and_that_of_a_collapse_the_logarithm_of_the_modes() -> None:
@@ -222,6 +237,7 @@ def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) 
     copies = {plain(name): value for name, value in labelled.items()}
     each = COMPARED | {"memorised", "mifid"}
     names = {f"{name}{suffix}" for name in each for suffix in ("", "_se", "_floor")}
+    names |= {"kid_spread", "kid_spread_floor"}
     assert copies.keys() == {f"{name}/random" for name in names} | {"sharpness", "sharpness_se", "sharpness_floor"}
     assert calls == [(1000, len(train)), (len(train), len(train))]
     assert copies["fid/random"] == pytest.approx(0, abs=1e-5)
@@ -251,6 +267,49 @@ def test_copies_of_the_data_are_perfect_but_for_being_copies(dataset: Dataset) -
     assert real["mifid_se/random"] == real["fid_se/random"]
     assert copies["mifid_se/random"] / copies["fid_se/random"] == pytest.approx(1e6, rel=0.1)  # 1 / (0 + 1e-6)
     assert real["sharpness"] == pytest.approx(real["sharpness_floor"], rel=1e-9)
+
+
+class Corner(Extractor):
+    """Sees the upper left pixel: of ten classes the one that it is, for certain."""
+
+    name, digest, knows_classes = "corner", "0" * 64, True
+
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values = images[:, 0, 0, 0]
+        return values[:, None] / 255, np.eye(10)[np.minimum(values // 25, 9)]
+
+
+class Corners:
+    """Images whose upper left pixels are of these classes."""
+
+    def __init__(self, classes: np.ndarray):
+        self.images = np.random.default_rng(0).integers(0, 256, (len(classes), 16, 16, 1), dtype=np.uint8)
+        self.images[:, 0, 0, 0] = 25 * classes
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+        return self.images[first : first + count]
+
+
+def test_what_is_counted_of_modes_has_its_error(dataset: Dataset) -> None:
+    """The ninth class is there once: a tenth of the samples without which eight are covered, of which the jackknife
+    makes sqrt(9 * 0.1 * 0.9) = 0.9. The rest by leaving tenths out in turn, and each share by its deviation."""
+    classes = np.random.default_rng(1).integers(0, 8, 300)
+    classes[47] = 8
+    assert len(set(classes)) == 9
+
+    def found(classes: np.ndarray) -> dict[str, float]:
+        metrics = evaluate(Corners(classes), dataset, len(classes), 0, Corner())
+        return {bare(name): value for name, value in metrics.items()}
+
+    whole, tenths = found(classes), np.array_split(np.arange(300), 10)
+    assert whole["modes/covered"] == 9
+    assert whole["modes/covered_se"] == pytest.approx(0.9, rel=1e-9)
+    without = [found(np.delete(classes, rows)) for rows in tenths]
+    for name in ("modes/kl", "mode_share_min"):
+        assert whole[f"{name}_se"] == pytest.approx(np.sqrt(9 * np.var([one[name] for one in without])), rel=1e-9)
+    for label in range(10):
+        error = (classes == label).std(ddof=1) / np.sqrt(300)
+        assert whole[f"mode_share_se/{label}"] == pytest.approx(error, rel=1e-9)
 
 
 def test_noise_is_neither_precise_nor_recalled_nor_remembered(dataset: Dataset) -> None:
@@ -284,7 +343,7 @@ def test_held_out_images_are_compared_once(dataset: Dataset, monkeypatch: pytest
         assert by_random(Noise(), dataset, 100) == first
     assert dataset.verify() == []
     whole = kept.read_text()
-    for changed in (whole[:-3], whole.replace('"radius": 1.', '"radius": 9.')):
+    for changed in (whole[:-3], whole.replace('"radius": ', '"radius": 9')):
         assert changed != whole
         kept.write_text(changed)
         assert by_random(Noise(), dataset, 100) == first

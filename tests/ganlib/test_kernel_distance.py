@@ -6,12 +6,29 @@ import torch
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
 from ganlib.errors import UserError
-from ganlib.evaluation.kernel_distance import disjoint_distances, kernel_distance, squared_mmd
+from ganlib.evaluation import kernel_distance as module
+from ganlib.evaluation.comparison import compare
+from ganlib.evaluation.findings import Findings
+from ganlib.evaluation.kernel_distance import kernel_distance, squared_mmds
 from ganlib.evaluation.neighbours import nearest
+from ganlib.evaluation.statistics import FeatureStatistics
 
 from .test_evaluation import random_features
 
 
+def squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
+    """Of all of them."""
+    return float(squared_mmds(x, y, np.ones((1, len(x)), bool), np.ones((1, len(y)), bool))[0])
+
+
+@pytest.fixture(params=[2_048, 64])
+def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """All kernels in one tile, and in several with ragged ones at the ends."""
+    monkeypatch.setattr(module, "TILE", request.param)
+    return request.param
+
+
+@pytest.mark.usefixtures("tile")
 @pytest.mark.parametrize(("subsets", "size", "seed"), [(100, 40, 2020), (7, 150, 3)])
 def test_mean_and_spread_are_torch_fidelitys(subsets: int, size: int, seed: int) -> None:
     a, b = random_features(200, 12, 0), random_features(150, 12, 1)
@@ -42,26 +59,63 @@ def test_of_numbers_it_is_what_their_moments_say() -> None:
     assert squared_mmd(x, y) == pytest.approx(within[0] + within[1] - 2 * across, rel=1e-12)
 
 
-def test_parts_of_one_density_have_no_distance_on_average_however_small_they_are() -> None:
-    """Unbiased: 200 parts of 20 images, whose Frechet distances would be far from 0; within four standard errors."""
-    draw = np.random.default_rng(5)
-    found = disjoint_distances(draw.normal(size=(4000, 8)), draw.normal(size=(4007, 8)), 200)
+def test_what_is_reported_is_torch_fidelitys_at_its_defaults() -> None:
+    """Of 1,200 and 1,300 features a hundred subsets of a thousand; of fewer, subsets of half of the smaller side."""
+    for counts, size in (((1_200, 1_300), 1_000), ((300, 250), 125)):
+        a, b = (random_features(count, 12, seed) for seed, count in enumerate(counts))
+        reported = compare(*(Findings([FeatureStatistics.of(side, None)], side, None) for side in (a, b)))  # type: ignore[arg-type]
+        expected = kid_features_to_metric(
+            torch.from_numpy(a),
+            torch.from_numpy(b),
+            kid_subsets=100,
+            kid_subset_size=size,
+            rng_seed=2020,
+            verbose=False,
+        )
+        assert reported["kid"] == pytest.approx(expected[KEY_METRIC_KID_MEAN], rel=1e-6)
+        assert reported["kid_spread"] == pytest.approx(expected[KEY_METRIC_KID_STD], rel=1e-6)
+        assert "kid_se" not in reported  # of one split
+
+
+def test_subsets_of_one_density_have_no_distance_on_average_however_small_they_are() -> None:
+    """Unbiased: 200 disjoint parts of 20 images, whose Frechet distances would be far from 0; within four errors."""
+    draw, parts = np.random.default_rng(5), np.arange(4_000) // 20 == np.arange(200)[:, None]
+    x, y = draw.normal(size=(2, 4_000, 8))
+    found = squared_mmds(x, y, parts, parts)
     assert abs(found.mean()) < 4 * found.std() / np.sqrt(200)
-    shifted = disjoint_distances(draw.normal(size=(4000, 8)) + 0.3, draw.normal(size=(4000, 8)), 200)
+    shifted = squared_mmds(x + 0.3, y, parts, parts)
     assert shifted.mean() > 10 * shifted.std() / np.sqrt(200)
 
 
-def test_disjoint_parts_are_each_their_own_images() -> None:
-    a, b = random_features(31, 4, 0), random_features(22, 4, 1)
-    expected = [squared_mmd(a[10 * part :][:10], b[7 * part :][:7]) for part in range(3)]
-    np.testing.assert_array_equal(disjoint_distances(a, b, 3), expected)
+@pytest.mark.usefixtures("tile")
+def test_each_choice_is_of_its_own_images() -> None:
+    a, b = random_features(131, 4, 0), random_features(152, 4, 1)
+    ours, theirs = (np.random.default_rng(2).random((5, len(side))) < 0.3 for side in (a, b))
+    expected = [squared_mmd(a[our], b[their]) for our, their in zip(ours, theirs, strict=True)]
+    np.testing.assert_allclose(squared_mmds(a, b, ours, theirs), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shift", [0.5, 0.0])
+def test_the_error_is_the_spread_over_fresh_draws(shift: float) -> None:
+    """100 draws of 300 images against the same reference give the true deviation to 7 percent. At no distance at all a
+    jackknife doubles the variance of what is left of all pairs, as it does with the Frechet distance."""
+    reference = np.random.default_rng(1_000).normal(size=(500, 6))
+    found = []
+    for seed in range(100):
+        samples = np.random.default_rng(seed).normal(size=(300, 6)) + shift
+        found.append(kernel_distance(samples, reference, size=60))
+    spread = np.std([one.mean for one in found], ddof=1)
+    error = np.sqrt(np.mean([one.error**2 for one in found]))
+    assert 0.75 * spread < error < 1.25 * (1 if shift else np.sqrt(2)) * spread
+    assert np.mean([one.spread for one in found]) > 2 * spread  # one subset's
+    assert np.isnan(kernel_distance(reference[:19], reference, size=10).error)
 
 
 def test_what_has_no_kernel_distance_is_said() -> None:
     features = random_features(10, 4, 0)
     with pytest.raises(ValueError, match="subsets of 1000 cannot be drawn from 10 and 10 images"):
         kernel_distance(features, features)
-    with pytest.raises(ValueError, match="kernel distance of 1 and 10 images is not defined"):
+    with pytest.raises(ValueError, match="kernel distance takes two images and more on either side"):
         squared_mmd(features[:1], features)
 
 
@@ -77,7 +131,7 @@ def test_where_features_lie_in_memory_does_not_matter_to_the_last_bit(shape: tup
         moved[:] = features
         ours, theirs = moved[: shape[0] // 2], moved[shape[0] // 2 :]
         distances = nearest(ours, theirs)[0]
-        found.add((squared_mmd(ours, theirs), disjoint_distances(ours, theirs, 3).sum(), distances.sum()))
+        found.add((squared_mmd(ours, theirs), *kernel_distance(ours, theirs, 3, size=5)[:2], distances.sum()))
     assert len(found) == 1
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ganlib.errors import UserError
-from ganlib.evaluation.names import judge_of, label_of, meant, metric_value, plain
+from ganlib.evaluation.names import bare, beside, judge_of, judged_by, label_of, meant, metric_value, plain
 
 DIGEST = "1a2b3c4d" + "0" * 56
 
@@ -18,6 +18,9 @@ def test_a_label_is_the_name_and_the_first_eight_digits() -> None:
         ("fid/classifier-1a2b3c4d", "fid/classifier", "1a2b3c4d"),
         ("fid/inception-clean-1a2b3c4d", "fid/inception-clean", "1a2b3c4d"),
         ("fid_class/classifier-1a2b3c4d/brown-hair", "fid_class/classifier/brown-hair", "1a2b3c4d"),
+        ("modes/covered/classifier-1a2b3c4d", "modes/covered/classifier", "1a2b3c4d"),
+        ("mode_share/classifier-1a2b3c4d/x-00000000", "mode_share/classifier/x-00000000", "1a2b3c4d"),
+        ("fid/points-1a2b3c4d", "fid/points", "1a2b3c4d"),
         ("fid/classifier-1a2b3c4", "fid/classifier-1a2b3c4", ""),  # seven digits
         ("fid/classifier-1A2B3C4D", "fid/classifier-1A2B3C4D", ""),
         ("fid/points", "fid/points", ""),
@@ -36,7 +39,38 @@ def test_what_is_meant_is_the_one_that_there_is_or_all_that_there_are() -> None:
     assert meant("fid/classifier", known) == ["fid/classifier-11111111", "fid/classifier-22222222"]
     assert meant("fid/classifier-22222222", known) == ["fid/classifier-22222222"]
     assert meant("fid_class/random/3", known) == ["fid_class/random-00000000/3"]
-    assert meant("fid", known) == []
+    assert meant("fid_class", known) == []
+
+
+def test_where_one_judge_says_such_a_thing_it_need_not_be_named() -> None:
+    known = ["modes/covered/classifier-11111111", "modes/covered_se/classifier-11111111", "fid/classifier-11111111",
+             "mode_share/classifier-11111111/3", "mode_share_min/classifier-11111111", "cycle/l1"]  # fmt: skip
+    assert meant("modes/covered", known) == meant("modes/covered/classifier", known) == known[:1]
+    assert meant("mode_share/3", known) == known[3:4]
+    assert meant("mode_share_min", known) == known[4:5]
+    assert meant("modes", known) == meant("cycle", known) == []
+    # By two judges it is each run's own in a table, and no one value.
+    known.append("modes/covered/classifier-22222222")
+    assert meant("modes/covered", known) == [known[0], known[-1]]
+    with pytest.raises(UserError, match="modes/covered may be modes/covered/classifier-11111111 or modes/covered/cl"):
+        metric_value(dict.fromkeys(known, 1.0), "modes/covered")
+
+
+@pytest.mark.parametrize(
+    ("metric", "measured", "error"),
+    [
+        ("fid/classifier-1a2b3c4d", "fid", "fid_se/classifier-1a2b3c4d"),
+        ("modes/kl/classifier-1a2b3c4d", "modes/kl", "modes/kl_se/classifier-1a2b3c4d"),
+        ("fid_class/classifier-1a2b3c4d/7", "fid_class/7", "fid_class_se/classifier-1a2b3c4d/7"),
+        ("paired/l1", "paired/l1", "paired_se/l1"),
+        ("sharpness", "sharpness", "sharpness_se"),
+    ],
+)
+def test_what_is_measured_and_its_error_have_their_names(metric: str, measured: str, error: str) -> None:
+    assert bare(metric) == measured
+    assert beside(metric, "se") == error
+    assert judged_by([metric], "classifier") == ("classifier" in metric)
+    assert not judged_by([metric], "fid")
 
 
 def test_a_value_has_to_be_the_only_one_of_its_name() -> None:

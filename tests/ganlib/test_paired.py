@@ -12,6 +12,7 @@ import yaml
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
 from ganlib.evaluation import paired
+from ganlib.evaluation.directions import family, is_known
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.names import metric_value
@@ -201,6 +202,8 @@ def test_lpips_stands_beside_the_others_where_its_weights_are(pairs: Dataset, mo
 
     monkeypatch.setattr(paired, "find_lpips", Darkness)
     found = paired_metrics(sampler(pairs, np.zeros_like), pairs, 50, 3, side=8, patches=1)
+    assert {"paired_l1", "paired_psnr", "paired_ssim", "fid_patch"} < set(map(family, found))
+    assert all(map(is_known, found))
     truth = held_out(pairs).take(held_out_rows(pairs, 50, 3)) / 255
     assert found["paired_lpips/vgg16-00000000"] == pytest.approx(truth.mean())
     spread = truth.mean((1, 2, 3)).std(ddof=1) / math.sqrt(50)

@@ -13,7 +13,7 @@ from ganlib.data.batches import normalise
 from ganlib.evaluation.classifier import load_classifier, train_classifier
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import RandomExtractor
-from ganlib.evaluation.names import metric_value
+from ganlib.evaluation.names import label_of, meant, metric_value
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.evaluation.translation import translation_metrics
 from ganlib.networks.base import ImageShape
@@ -60,16 +60,20 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
     theirs = train.column("domains").argmax(1)  # type: ignore[union-attr]
     extractor = RandomExtractor(ImageShape(16, 16, 1))
     shares, cycles = [], []
+    moved: list[list[float]] = [[] for _ in own]  # of each image, how far it is from itself after each of its ways
     for domain in range(3):
         before = test.images[own != domain]
         targets = np.eye(3, dtype=np.uint8)[np.full(len(before), domain)]
         after = sampler.sample(len(before), inputs=before, domains=targets)
         back = sampler.sample(len(before), inputs=after, domains=np.eye(3, dtype=np.uint8)[own[own != domain]])
         cycles.append(np.abs(before / 127.5 - back / 127.5).ravel())
+        for image, apart in zip(np.flatnonzero(own != domain), cycles[-1].reshape(len(before), -1), strict=True):
+            moved[image].append(apart.mean())
         shares.append((called(digits, after) == domain).mean())
-        assert metrics[f"called/d{domain}"] == pytest.approx(shares[-1])
-        assert metrics[f"called_before/d{domain}"] == pytest.approx((called(digits, before) == domain).mean())
-        assert metrics[f"called_se/d{domain}"] == pytest.approx(
+        assert metric_value(metrics, f"called/classifier/d{domain}") == pytest.approx(shares[-1])
+        was = metric_value(metrics, f"called_before/classifier/d{domain}")
+        assert was == pytest.approx((called(digits, before) == domain).mean())
+        assert metric_value(metrics, f"called_se/d{domain}") == pytest.approx(
             (called(digits, after) == domain).std(ddof=1) / np.sqrt(len(after))
         )
         real, found, was, held = (
@@ -83,12 +87,16 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
         without = [frechet_distance(FeatureStatistics.of(features[parts != part], None), real) for part in range(10)]
         error = np.sqrt(9 * np.var(without))
         assert metric_value(metrics, f"fid_target_se/random/d{domain}") == pytest.approx(error, rel=1e-3)
-    assert metrics["called"] == pytest.approx(np.mean(shares))
-    errors = [metrics[f"called_se/d{domain}"] for domain in range(3)]
-    assert metrics["called_se"] == pytest.approx(np.sqrt(np.square(errors).sum()) / 3)
+    assert metric_value(metrics, "called") == pytest.approx(np.mean(shares))
+    errors = [metric_value(metrics, f"called_se/d{domain}") for domain in range(3)]
+    assert metric_value(metrics, "called_se") == pytest.approx(np.sqrt(np.square(errors).sum()) / 3)
     assert metrics["cycle/l1"] == pytest.approx(np.concatenate(cycles).mean(), rel=1e-6)
+    each = np.array(moved).mean(1)  # of two ways each
+    assert metrics["cycle_se/l1"] == pytest.approx(each.std(ddof=1) / np.sqrt(len(each)), rel=1e-6)
     assert digits.manifest.classifier is not None
-    assert metrics["judge_accuracy"] == digits.manifest.classifier.accuracy
+    label = label_of("classifier", digits.manifest.classifier.sha256)
+    assert metrics[f"judge_accuracy/{label}"] == digits.manifest.classifier.accuracy
+    assert metrics[f"called/{label}"] == metric_value(metrics, "called")
     assert metric_value(metrics, "fid_target/classifier") == pytest.approx(
         np.mean([metric_value(metrics, f"fid_target/classifier/d{domain}") for domain in range(3)])
     )
@@ -113,7 +121,7 @@ def test_attributes_are_given_to_those_who_lack_them(tmp_path: Path) -> None:
             return sampler.sample(count, inputs=inputs, domains=domains)
 
     metrics = translation_metrics(Spy(), dataset, 1_000, 0)  # type: ignore[arg-type]
-    assert "called" not in metrics
+    assert not meant("called", metrics)
     for domain, (there, back) in enumerate(zip(asked[::2], asked[1::2], strict=True)):
         assert (there[:, domain] == 1).all()
         assert (back[:, domain] == 0).all()

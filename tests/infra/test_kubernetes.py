@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -177,18 +179,24 @@ def reached(objects: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, 
     return rules
 
 
-def allows(rules: list[dict[str, Any]], side: str, labels: dict[str, str], port: int) -> bool:
+def allows(rules: list[dict[str, Any]], side: str, other: dict[str, str] | str, port: int) -> bool:
+    """Whether a rule lets the pod talk to another by its labels, or to an address that is no pod's."""
     for rule in rules:
         ports = [one["port"] for one in rule.get("ports", [])]
         peers = rule.get(side)
         if ports and port not in ports:
             continue
-        if peers is None or any(
-            "podSelector" in peer and peer["podSelector"].get("matchLabels", {}).items() <= labels.items()
-            for peer in peers
-        ):
+        if peers is None or any(means(peer, other) for peer in peers):
             return True
     return False
+
+
+def means(peer: dict[str, Any], other: dict[str, str] | str) -> bool:
+    if isinstance(other, str):
+        block = peer.get("ipBlock", {"cidr": "0.0.0.0/32"})
+        inside = [ip_address(other) in ip_network(cidr) for cidr in (block["cidr"], *block.get("except", []))]
+        return inside[0] and not any(inside[1:])
+    return "podSelector" in peer and peer["podSelector"].get("matchLabels", {}).items() <= other.items()
 
 
 HEAD = {"app.kubernetes.io/name": "ray", "ray.io/node-type": "head"}
@@ -197,6 +205,11 @@ MLFLOW, POSTGRES, SUBMITTER, STRANGER = (
     {"app.kubernetes.io/name": name} for name in ("mlflow", "postgres", "ray-submitter", "stranger")
 )
 OPERATOR = {"app.kubernetes.io/component": "kuberay-operator"}
+WORLD = "1.2.3.4"
+# Who lends a pod the rights of its service account: EKS Pod Identity, and GKE's metadata server. And who gives away the
+# node's, unless it is GKE's data plane V2.
+LENDERS = (("169.254.170.23", 80), ("169.254.169.252", 987), ("169.254.169.252", 988))
+METADATA = "169.254.169.254"
 
 
 @pytest.mark.parametrize(
@@ -215,12 +228,34 @@ OPERATOR = {"app.kubernetes.io/component": "kuberay-operator"}
         (STRANGER, POSTGRES, 5432, False),
         (WORKER, POSTGRES, 5432, False),
         (MLFLOW, HEAD, 8265, False),
+        (WORKER, WORLD, 443, True),
+        (WORKER, WORLD, 80, False),
+        (WORKER, "10.0.0.1", 443, False),
+        (MLFLOW, WORLD, 443, False),
+        (POSTGRES, WORLD, 443, False),
+        *((pod, address, port, True) for pod in (HEAD, WORKER) for address, port in LENDERS),
+        *((pod, address, port, False) for pod in (MLFLOW, SUBMITTER, STRANGER) for address, port in LENDERS),
+        *((pod, METADATA, 80, False) for pod in (HEAD, WORKER, MLFLOW, STRANGER)),
     ],
 )
 def test_who_may_talk_to_whom(objects, source, target, port, allowed):
     out = allows(reached(objects, source)["egress"], "to", target, port)
-    into = allows(reached(objects, target)["ingress"], "from", source, port)
+    into = isinstance(target, str) or allows(reached(objects, target)["ingress"], "from", source, port)
     assert (out and into) == allowed
+
+
+def test_on_googles_second_data_plane_ray_asks_for_its_rights_at_another_address(tmp_path):
+    objects = with_component("google", tmp_path)
+    for pod, reaches in ((HEAD, True), (WORKER, True), (MLFLOW, False), (STRANGER, False)):
+        assert allows(reached(objects, pod)["egress"], "to", METADATA, 80) == reaches
+        assert not allows(reached(objects, pod)["egress"], "to", WORLD, 80)
+
+
+def test_all_of_ray_has_the_account_that_rights_hang_on_and_only_the_head_its_token(objects):
+    for name, template in pods(objects).items():
+        if template["metadata"]["labels"]["app.kubernetes.io/name"] == "ray":
+            assert template["spec"]["serviceAccountName"] == "ray", name
+            assert name.endswith("/head") == template["spec"].get("automountServiceAccountToken", True), name
 
 
 def test_the_operator_reaches_the_head_from_its_namespace(objects):
@@ -334,14 +369,18 @@ def test_one_node_may_mount_what_a_laptop_claims():
     assert named(built("overlays/gpu"), "PersistentVolumeClaim")["home"]["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
-def test_artifacts_in_a_bucket_need_no_volume(tmp_path):
-
-    shutil.copytree(INFRA / "kubernetes", tmp_path / "kubernetes")
-    overlay = tmp_path / "kubernetes" / "overlays" / "gpu" / "kustomization.yaml"
-    overlay.write_text(overlay.read_text() + "components:\n  - ../../components/bucket\n")
+def with_component(name: str, folder: Path) -> list[dict[str, Any]]:
+    """What the overlay `gpu` is with a component that its page tells to add."""
+    shutil.copytree(INFRA / "kubernetes", folder / "kubernetes")
+    overlay = folder / "kubernetes" / "overlays" / "gpu" / "kustomization.yaml"
+    overlay.write_text(overlay.read_text() + f"components:\n  - ../../components/{name}\n")
     done = tool("kubectl", "kustomize", overlay.parent)
     assert done.returncode == 0, done.stderr
-    objects = list(yaml.safe_load_all(done.stdout))
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_artifacts_in_a_bucket_need_no_volume(tmp_path):
+    objects = with_component("bucket", tmp_path)
     assert set(named(objects, "PersistentVolumeClaim")) == {"home"}
     template = pods(objects)["Deployment/mlflow"]
     assert [volume["name"] for volume in template["spec"]["volumes"]] == ["secrets"]
@@ -350,3 +389,6 @@ def test_artifacts_in_a_bucket_need_no_volume(tmp_path):
     assert settings["data"]["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://BUCKET/mlflow"
     assert settings["data"]["MLFLOW_PORT"] == "5000"
     assert "annotations" in named(objects, "ServiceAccount")["mlflow"]["metadata"]
+    egress = reached(objects, MLFLOW)["egress"]
+    assert all(allows(egress, "to", address, port) for address, port in (*LENDERS, (METADATA, 80), (WORLD, 443)))
+    assert not allows(egress, "to", WORLD, 80)

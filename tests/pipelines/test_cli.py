@@ -1,9 +1,11 @@
 """The command `gan`, as a person types it: what it does, and what it says to mistakes."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from ganlib.data import Dataset
 from ganlib.evaluation.names import meant
+from ganlib.files import file_digest
 from pipelines.cli import main
 from pipelines.run_folder import RunFolder
 from pipelines.shipped import shipped_recipes
@@ -153,6 +156,79 @@ def test_a_mistake_is_one_line_and_status_2(words, parts, tmp_path, capsys, monk
     assert not list((tmp_path / "home" / "runs").iterdir())  # nothing half-begun stays
 
 
+def idx(shape: tuple[int, ...], body: int) -> bytes:
+    """An IDX file of bytes whose header claims `shape`."""
+    return bytes([0, 0, 8, len(shape)]) + b"".join(side.to_bytes(4, "big") for side in shape) + bytes(body)
+
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        ({IMAGES: b"\0\0\x0d\x03" + idx((20, 28, 28), 20 * 784)[4:]}, [IMAGES]),  # of floats, it says
+        ({IMAGES: idx((20, 28, 28), 19 * 784)}, [IMAGES]),
+        ({IMAGES: idx((20, 28, 28), 20 * 784), LABELS: idx((19,), 19)}, [LABELS, "19", "20"]),
+        ({IMAGES: b""}, [IMAGES]),
+        ({"notes.txt": b"no image"}, ["no image"]),
+        ({"a.png": b"not a picture", "b.png": b"nor this"}, ["2"]),
+    ],
+)
+def test_a_bad_source_is_one_line_and_leaves_nothing(files, parts, tmp_path, capsys, monkeypatch, sqlite_tracking_uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_tracking_uri)
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    for command in ("prepare", "train", "run"):
+        said = refused(capsys, command, "mnist", "--source", source, "--home", tmp_path / "home")
+        for part in parts:
+            assert part in said
+    assert not list((tmp_path / "home" / "runs").iterdir())
+    assert not list((tmp_path / "home" / "datasets").iterdir())
+
+
+def test_a_source_that_may_not_be_read_is_one_line(tmp_path, capsys):
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is below a folder that nobody else may enter
+        locked = Path(folder, "locked")
+        (locked / "below").mkdir(parents=True)
+        locked.chmod(0)
+        Path(folder).chmod(0o777)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            said = [
+                refused(capsys, "prepare", "mnist", "--source", source, "--home", Path(folder, "home"))
+                for source in (locked, locked / "below", "x" * 300, "~nobody-of-this-name/x")
+            ]
+        finally:
+            if root:
+                os.seteuid(0)
+            locked.chmod(0o700)
+    assert all("Permission denied" in line for line in said[:2])
+    assert "too long" in said[2]
+    assert "~nobody-of-this-name" in said[3]
+
+
+def test_a_checkpoint_of_another_shape_is_refused(home, tmp_path, capsys):
+    copy = tmp_path / "checkpoint"
+    shutil.copytree(the_run(home).last_checkpoint(), copy)
+    recipe = (copy / "recipe.yaml").read_text()
+    assert "width: 8" in recipe
+    (copy / "recipe.yaml").write_text(recipe.replace("width: 8", "width: 9"))
+    assert "recipe.yaml is not what was written" in refused(
+        capsys, "sample", copy, "-o", tmp_path / "x.png", "--home", home
+    )
+    # Well told, and yet another shape: the table of contents says what now stands there.
+    contents = json.loads((copy / "progress.json").read_text())
+    contents["files"]["recipe.yaml"] = [(copy / "recipe.yaml").stat().st_size, file_digest(copy / "recipe.yaml")]
+    (copy / "progress.json").write_text(json.dumps(contents))
+    assert "generator" in refused(capsys, "sample", copy, "-o", tmp_path / "x.png", "--home", home)
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_a_home_that_cannot_be_written_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in refused(capsys, "prepare", "digits", "--home", tmp_path / "file" / "home")
@@ -218,6 +294,10 @@ def test_a_finished_run_is_lengthened(home, tmp_path, sqlite_tracking_uri, capsy
     images = -(-(640 + round(0.5 * epoch)) // run.recipe().train.batch) * run.recipe().train.batch
     assert run.last_checkpoint().name == f"checkpoint-{images:012d}"
     assert (run.pictures / "samples-000000000640.png").is_file()
+    # The same words again, and again after a kill: the length is no override.
+    assert gan("train", "digits", *SMALL, "--resume", "--add-epochs", 0.1, *words) == 0
+    assert run.last_checkpoint().name > f"checkpoint-{images:012d}"
+    assert len(list((longer / "runs").iterdir())) == 1
 
 
 @pytest.mark.slow
@@ -263,12 +343,21 @@ def test_a_folder_of_pictures_trains(tmp_path, sqlite_tracking_uri):
     rng = np.random.default_rng(0)
     for i in range(80):
         Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
-    words = ["train", "avatars", "data.size=16", "train.batch=16", *SMALL, "--source", tmp_path]
+    words = ["train", "avatars", "data.size=16", "train.batch=16", *SMALL, "--source", tmp_path, "--kind", "folder"]
     assert gan(*words, "--home", tmp_path / "home", "--tracking", sqlite_tracking_uri) == 0
     metrics = the_run(tmp_path / "home").evaluation("checkpoint-000000000640")
     assert metrics is not None
     assert meant("fid/instances", metrics)
     assert not meant("fid/classifier", metrics)
+
+
+def test_no_judge_is_trained_where_the_recipe_names_another(tmp_path, sqlite_tracking_uri):
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    words = ["train", "avatars", "data.size=16", "train.batch=16", *SMALL, "train.images=128", "--source", tmp_path]
+    words += ["evaluate.extractor=random", "--home", tmp_path / "home", "--tracking", sqlite_tracking_uri]
+    assert gan(*words) == 0
+    assert not list((tmp_path / "home").rglob("instances.safetensors"))
 
 
 def test_another_extractor_judges_a_run_beside_the_first(home, tmp_path, capsys, sqlite_tracking_uri):
@@ -294,4 +383,21 @@ def test_another_extractor_judges_a_run_beside_the_first(home, tmp_path, capsys,
     assert run.evaluation(run.last_checkpoint().name) == after
     others = json.loads((tmp_path / "other.json").read_text())["metrics"][random]
     assert others != pytest.approx(after[random], rel=0.1)
-    assert "there is no extractor 'best'" in refused(capsys, *words, "--extractor", "best")
+    assert "evaluate.extractor is 'best'" in refused(capsys, *words, "--extractor", "best")
+
+
+def test_a_foreign_extractors_word_is_not_the_runs_own(home, tmp_path, sqlite_tracking_uri):
+    """A checkpoint that another extractor judged first is judged by the run's own all the same."""
+    copied = tmp_path / "home"
+    shutil.copytree(home, copied)
+    run = the_run(copied)
+    name = run.last_checkpoint().name
+    before = run.evaluation(name)
+    run.evaluation_file(name).unlink()
+    words = ["evaluate", run.name, "--home", copied, "--tracking", sqlite_tracking_uri]
+    assert gan(*words, "--extractor", "random") == 0
+    assert not meant("fid/classifier", run.evaluation(name))
+    assert gan(*words) == 0
+    after = run.evaluation(name)
+    assert meant("fid/random", after)
+    assert {key: after[key] for key in before} == pytest.approx(before, rel=1e-9)

@@ -27,6 +27,10 @@ optim: {generator: {kind: adam, lr: 1.0e-3}, discriminator: {kind: adam, lr: 1.0
 train: {batch: 16, images: 640}
 """
 ENCODER = "method={kind: encoder, encoder: {widths: [4]}, generator: {kind: convnet}, discriminator: {kind: convnet}}"
+CAPTIONS = (
+    "method={kind: gan-cls, text: {vocabulary: [a, red, blue, bar], words: 3, embedding: 4, dim: 6}, short: 5, "
+    "latent: {dim: 3}, generator: {kind: convnet, width: 4, widest: 8}, discriminator: {kind: convnet, width: 4}}"
+)
 
 
 def checkpoint(folder: Path, *overrides: str) -> Path:
@@ -39,11 +43,12 @@ def checkpoint(folder: Path, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoints by the names "noise", "classes" and "encoder", and a folder "pictures" of three."""
+    """Checkpoints by the names "noise", "classes", "encoder" and "captions", and a folder "pictures" of three."""
     folder = tmp_path_factory.mktemp("sample")
     checkpoint(folder / "noise")
     checkpoint(folder / "classes", "method.condition={kind: embedding, dim: 4}")
     checkpoint(folder / "encoder", ENCODER)
+    checkpoint(folder / "captions", CAPTIONS)
     (folder / "pictures").mkdir()
     dice = np.random.default_rng(0)
     for name in ("one", "two", "three"):
@@ -75,6 +80,33 @@ def test_images_of_noise_are_the_samplers(folder: Path, tmp_path: Path) -> None:
     assert gan("sample", folder / "noise", "-o", tmp_path / "grid.png") == 0
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == ((8 * 18 + 2) * 4,) * 2  # 64 by default
+
+
+def test_a_grid_by_its_own_option_is_the_picture_that_out_makes(folder: Path, tmp_path: Path) -> None:
+    words = ("sample", folder / "noise", "-n", 6, "--seed", 5)
+    assert gan(*words, "--grid", tmp_path / "grid.png") == 0
+    assert gan(*words, "--out", tmp_path / "out.png") == 0
+    found = images(tmp_path)
+    np.testing.assert_array_equal(found["grid.png"], found["out.png"])
+    assert found["grid.png"].shape == ((2 * 18 + 2) * 4, (3 * 18 + 2) * 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--grid", "{tmp}/a.png", "-o", "{tmp}/b"], "--out FOLDER for single files, or --grid FILE.png; one of the"),
+        ([], "say where the images go: --out FOLDER for single files, or --grid FILE.png"),
+        (["--grid", "{tmp}/folder"], "folder, and a grid is a .png file; single files go to a folder, by --out"),
+    ],
+)
+def test_where_images_go_is_said_once(
+    words: list[str], said: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gan("sample", folder / "noise", *(word.format(tmp=tmp_path) for word in words)) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
+    assert not list(tmp_path.iterdir())
 
 
 def test_classes_are_drawn_as_they_are_named(folder: Path, tmp_path: Path) -> None:
@@ -127,6 +159,33 @@ def test_a_persons_images_are_made_again_and_gone_between(folder: Path, tmp_path
     np.testing.assert_array_equal(rows[20:36, 92:108], inputs[2, :, :, 0])
 
 
+def test_images_go_from_one_caption_to_the_next(folder: Path, tmp_path: Path) -> None:
+    captions = ["a red bar", "blue", "a blue bar"]
+    words = [folder / "captions", "--seed", 4, "--interpolate", 2]
+    words += [word for caption in captions for word in ("--text", caption)]
+    assert gan("sample", *words, "-o", tmp_path / "line") == 0
+    line = images(tmp_path / "line")
+    sampler = load_sampler(folder / "captions")
+    between = sampler.sample(3, 4, captions=captions, interpolate=2)
+    assert list(line) == [f"{i:04d}-sample-{step:03d}.png" for i in range(2) for step in range(3)] + [
+        "0002-sample-000.png"
+    ]
+    np.testing.assert_array_equal(np.stack(list(line.values())), between[..., 0])
+    # At the captions are their own images; what lies between two is neither's.
+    np.testing.assert_array_equal(between[::3], sampler.sample(3, 4, captions=captions))
+    assert len({image.tobytes() for image in between}) == 7
+    # On a grid a row from a caption to the next, each end shown in both rows that it has.
+    assert gan("sample", *words, "--grid", tmp_path / "rows.png") == 0
+    rows = np.asarray(Image.open(tmp_path / "rows.png"))[::4, ::4]
+    assert rows.shape == (2 * 18 + 2, 4 * 18 + 2)
+    cells = [rows[2 + 18 * row : 18 + 18 * row, 2 + 18 * i : 18 + 18 * i] for row in range(2) for i in range(4)]
+    np.testing.assert_array_equal(np.stack(cells), between[[0, 1, 2, 3, 3, 4, 5, 6], :, :, 0])
+    # Of one caption there is nothing between: its image alone.
+    assert gan("sample", *words[:5], "--text", "blue", "-o", tmp_path / "one") == 0
+    (one,) = images(tmp_path / "one").values()
+    np.testing.assert_array_equal(one, sampler.sample(1, 4, captions=["blue"])[0, ..., 0])
+
+
 def test_points_are_numbers_in_a_file(folder: Path, tmp_path: Path) -> None:
     mlp = "{kind: mlp, widths: [8]}"
     networks = (f"method.generator={mlp}", f"method.discriminator={mlp}")
@@ -147,6 +206,8 @@ def test_points_are_numbers_in_a_file(folder: Path, tmp_path: Path) -> None:
         (["noise", "--input", "{folder}/pictures"], "takes no --input; it takes --count, --seed"),
         (["noise", "--labels", "1"], "the generator of tiny takes no --labels; it takes --count, --seed"),
         (["classes", "--text", "a seven"], "takes no --text; it takes --labels, --count, --seed"),
+        (["captions", "--text", "a", "--interpolate", "1", "-n", "3"], "leave out --count"),
+        (["captions", "--text", "a green bar", "--interpolate", "1"], "has words unknown here: green"),
         (["noise", "--interpolate", "3"], "--interpolate goes between images or texts; give some with --input or"),
         (["classes", "--labels", "1,2", "-n", "1000000"], "2 things, 1,000,000 images of each, are more than 1,000,0"),
         (["classes", "--labels", "1,cat"], "--labels is '1,cat': give classes by number, separated by commas"),

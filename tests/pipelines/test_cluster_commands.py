@@ -1,5 +1,7 @@
 """`gan submit`, `gan jobs`, `gan down` without a cluster: what is looked at first, and what is said to mistakes."""
 
+# ruff: noqa: F401, F811
+
 import json
 import threading
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ganlib.data.storage import Location
 from ganlib.errors import UserError
 from pipelines.cli.submitted import checked
 from pipelines.local_cluster import State, Wanted, running, up
@@ -15,11 +18,13 @@ from pipelines.processes import Started
 from pipelines.run_folder import Home
 from tests.pipelines.conftest import free_port
 from tests.pipelines.test_cli import gan, refused
+from tests.s3 import s3_folder
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    for name in ("RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI"):
+    named = "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI", "GAN_STORE"
+    for name in named:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     return Home(tmp_path / "home").create()
@@ -113,6 +118,76 @@ def test_a_remote_cluster_gets_recipes_along_and_no_paths_of_this_machine(home: 
     with pytest.raises(UserError, match=r"a path of this machine, which the cluster's nodes do not see"):
         checked(words, home, local=False, unchecked=False)
     assert checked(words, home, local=False, unchecked=True).words == words
+
+
+@pytest.fixture
+def prepared(s3_folder: str) -> str:
+    """A place in a bucket where something is."""
+    Location.of(f"{s3_folder}/images/one.png").write(b"not looked at")
+    return f"{s3_folder}/images"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("local", [True, False])
+def test_urls_are_looked_at_wherever_they_stand(
+    local: bool, prepared: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the line, in an override or in the recipe itself: what is not there is found before the job is accepted."""
+
+    def look(*words: str) -> list[str]:
+        return checked(words, home, local=local, unchecked=False).words
+
+    from pipelines.shipped import find_recipe
+
+    away, recipe = f"{prepared}-away", tmp_path / "mine.yaml"
+    recipe.write_text(find_recipe("dcgan-64", [f"data.source={away}"]).dump())
+    missing = [
+        ["train", "dcgan-64", "--source", away],
+        ["train", "dcgan-64", f"data.source={away}"],
+        ["train", str(recipe)],
+        ["prepare", "anything", f"data.source={away}"],
+        ["run", "dcgan-64", "--store", "s3://no-bucket-of-ours/sets", "--source", prepared],
+        ["tune", "dcgan-64", f"data.source={away}", "optim.*.lr=log(1e-5,1e-2)"],
+        ["evaluate", "a-run", "--against", away],
+    ]
+    for words in missing:
+        with pytest.raises(UserError, match=r"there is nothing at s3://.*; --unchecked submits the job all the same"):
+            look(*words)
+        assert checked(words, home, local=local, unchecked=True).words[0] == words[0]
+    there = [
+        ["train", "dcgan-64", "--source", prepared],
+        ["train", str(recipe), f"data.source={prepared}"],
+        ["train", str(recipe), "--source", prepared],  # the recipe's own is then not read
+        ["tune", "dcgan-64", f"data.source={prepared}", "optim.*.lr=log(1e-5,1e-2)"],
+        ["run", "dcgan-64", "--source", prepared, "--store", f"{away}/to-be-made"],
+        ["train", "digits"],
+        ["train", "mnist"],
+    ]
+    for words in there:
+        assert look(*words)[0] == words[0]
+    monkeypatch.setenv("GAN_STORE", "s3://no-bucket-of-ours/sets")
+    with pytest.raises(UserError, match=r"nothing at s3://no-bucket-of-ours \(--store or GAN_STORE\)"):
+        look("train", "digits")
+    monkeypatch.setenv("GAN_STORE", "s4://bucket/sets")
+    with pytest.raises(UserError, match=r"s4://bucket/sets begins with s4://, which is not read"):
+        look("train", "digits")
+
+
+def test_a_path_in_the_recipe_is_looked_at_too(home: Home, tmp_path: Path) -> None:
+    words = ["sample", "a-run", "-o", "x", "--input", f"{tmp_path}/none"]
+    with pytest.raises(UserError, match=r"/none \(--input\) is a path of this machine"):
+        checked(words, home, local=False, unchecked=False)
+    with pytest.raises(UserError, match=r"/none \(--input\) does not exist"):
+        checked(words, home, local=True, unchecked=False)
+    words = ["train", "dcgan-64", f"data.source={tmp_path}/none"]
+    with pytest.raises(UserError, match=r"\(data.source\) is a path of this machine"):
+        checked(words, home, local=False, unchecked=False)
+    with pytest.raises(UserError, match=r"/none"):
+        checked(words, home, local=True, unchecked=False)
+    for local in (True, False):
+        with pytest.raises(UserError, match="dcgan-64 names no source; give one with --source"):
+            checked(["train", "dcgan-64"], home, local=local, unchecked=False)
+        assert checked(["train", "dcgan-64", "--run", "x"], home, local=local, unchecked=False).words
 
 
 def test_a_taken_port_is_named(home: Home) -> None:

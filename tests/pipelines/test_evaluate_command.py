@@ -9,10 +9,12 @@ import torch
 from PIL import Image
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
+from ganlib.data.preparation import Preparation
 from ganlib.evaluation.names import meant, metric_value
 from ganlib.evaluation.random_network import RandomExtractor
 from ganlib.networks.base import ImageShape
 from pipelines.cli.judging import print_metrics
+from pipelines.folders import FolderSamples
 
 from .test_cli import gan, refused
 
@@ -48,6 +50,25 @@ def test_two_folders_need_no_checkpoint(tmp_path: Path, home: list[object]) -> N
     again = json.loads((tmp_path / "said.json").read_text())["metrics"]
     assert metric_value(again, "fid/random") == pytest.approx(0, abs=1e-5 * expected)
     assert not meant("fid_floor/random", again)
+    # Minutes go into the network without labels where it is asked for, or none is.
+    assert not list(tmp_path.rglob("instances.safetensors"))
+    assert gan("evaluate", *folders[:1], *words[:2], *home) == 0
+    assert len(list(tmp_path.rglob("instances.safetensors"))) == 1
+
+
+def test_any_number_of_the_first_images_of_a_folder_is_a_fair_draw(tmp_path: Path) -> None:
+    """Four classes, a folder each, dark to bright: by name the first half has two of them, and a tenth has one."""
+    for label in range(4):
+        write(tmp_path / "sorted" / str(label), np.full((100, 8, 8, 3), 60 * label, np.uint8))
+    samples = FolderSamples(tmp_path / "sorted", Preparation(size=8, channels=3))
+    labels = samples.sample(samples.count)[:, 0, 0, 0] // 60
+    assert np.bincount(labels).tolist() == [100] * 4  # each once
+    for part in np.split(labels, 10):
+        # Hypergeometric: 40 of 400 have 10 of a class, by sqrt(40 * 1/4 * 3/4 * 360/399) = 2.6; within four of these.
+        assert (abs(np.bincount(part, minlength=4) - 10) <= 10).all()
+        assert len(set(part)) == 4
+    again = FolderSamples(tmp_path / "sorted", Preparation(size=8, channels=3))
+    np.testing.assert_array_equal(again.sample(30, 5, 100)[:, 0, 0, 0] // 60, labels[100:130])
 
 
 def test_images_of_other_sizes_are_brought_to_the_datasets_which_is_said(
@@ -92,12 +113,13 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path, home: list[object], capsy
 def test_a_score_stands_beside_its_error_and_its_floor(capsys: pytest.CaptureFixture[str]) -> None:
     print_metrics({
         "fid/random-00000000": 1.25, "fid_se/random-00000000": 0.05, "fid_floor/random-00000000": 0.5,
-        "modes/kl": 0.25, "modes/kl_se": 0.01, "modes/kl_floor": 0.125, "sharpness": 0.75, "sharpness_floor": 1.0,
-        "mode_share/3": 0.1, "paired_se/l1": 0.5,
+        "modes/kl/classifier-00000000": 0.25, "modes/kl_se/classifier-00000000": 0.01,
+        "modes/kl_floor/classifier-00000000": 0.125, "sharpness": 0.75, "sharpness_floor": 1.0,
+        "mode_share/classifier-00000000/3": 0.1, "paired_se/l1": 0.5,
     })  # fmt: skip
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["fid/random-00000000", "1.25", "±", "0.05", "floor", "0.5"],
-        ["modes/kl", "0.25", "±", "0.01", "floor", "0.125"],
+        ["modes/kl/classifier-00000000", "0.25", "±", "0.01", "floor", "0.125"],
         ["sharpness", "0.75", "floor", "1"],
         ["paired_se/l1", "0.5"],
     ]

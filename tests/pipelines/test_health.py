@@ -1,17 +1,20 @@
 """`gan health`, advice applied, runs that end early: as a person types it, on points that take seconds."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ganlib.data import Dataset
-from pipelines.health import VERDICTS_TAG
+from pipelines.health import TAG_LENGTH, VERDICTS_TAG, health_tags
 from pipelines.journal import journal_folder, read_entries, read_metrics
 from pipelines.run_folder import Home, RunFolder
-from pipelines.tracking import HEALTH_TAG, mlflow_client
+from pipelines.tracking import HEALTH_TAG, experiment_id, mlflow_client
 from pipelines.train import create_run
+from tests.ganlib.health.made import diagnosed
 
 from .test_cli import gan, refused
 
@@ -71,6 +74,30 @@ def test_verdicts_are_tags_and_a_column_of_runs(home: Path, tracking: str, capsy
     column = head.split("\t").index("health")
     (row,) = [row.split("\t") for row in rows if the_run(home).name in row]
     assert row[column].startswith("mode-collapse!")
+
+
+def test_verdicts_are_json_that_any_reader_reads_and_mlflow_keeps_whole(tracking_uri: str) -> None:
+    """A run that diverged has NaN for evidence; and MLflow cuts a long tag."""
+    from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
+
+    def no_number(word: str) -> None:
+        raise ValueError(f"{word} is not JSON")
+
+    diverged = diagnosed(loss__generator=[1.0] * 25 + [math.nan] * 5)["diverged"]
+    assert math.isnan(diverged.evidence["loss/generator"])
+    many = [diverged, *(replace(diverged, name=f"other-{number}", says="x" * 400) for number in range(30))]
+    client = mlflow_client(tracking_uri)
+    run = client.create_run(experiment_id(client, "health")).info.run_id
+    for verdicts, least in (([diverged], 1), (many, 5)):
+        for name, value in health_tags(verdicts).items():
+            client.set_tag(run, name, value)
+        kept = client.get_run(run).data.tags[VERDICTS_TAG]
+        found = json.loads(kept, parse_constant=no_number)
+        assert [one["name"] for one in found] == [verdict.name for verdict in verdicts[: len(found)]]
+        assert found[0]["evidence"] == {"loss/generator": "nan"}
+        assert least <= len(found)
+        assert len(kept) <= TAG_LENGTH == MAX_TAG_VAL_LENGTH
+    assert len(found) < len(many)
 
 
 def test_health_prints_numbers_range_and_the_advice(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,6 +239,32 @@ def test_a_record_that_mlflow_refuses_does_not_hold_up_the_others(
     assert "short.png is no whole picture" in refusals[3]
 
 
+def test_a_strangers_run_folder_uploads_nothing_from_elsewhere(
+    run_folder: Path, tmp_path: Path, tracking_uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever wrote the folder wrote its journal too, and made its links."""
+    (tmp_path / "elsewhere").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "elsewhere" / "private.png")
+    (run_folder / "link.png").symlink_to(tmp_path / "elsewhere" / "private.png")
+    (run_folder / "album").mkdir()
+    (run_folder / "album" / "inside.png").symlink_to(tmp_path / "elsewhere" / "private.png")
+    (run_folder / "door").symlink_to(tmp_path / "elsewhere")
+    paths = ["../elsewhere/private.png", str(tmp_path / "elsewhere" / "private.png"), "link.png", "door/private.png"]
+    with (run_folder / "journal" / "driver.jsonl").open("a") as journal:
+        for number, path in enumerate(paths):
+            picture = {"kind": "picture", "time": 1, "images_seen": number, "key": "stolen", "path": path}
+            artifact = {"kind": "artifact", "time": 1, "path": path, "folder": "stolen"}
+            journal.write(f"{json.dumps(picture)}\n{json.dumps(artifact)}\n")
+        for path in ("album", "door", "..", "../elsewhere"):
+            journal.write(json.dumps({"kind": "artifact", "time": 1, "path": path, "folder": "stolen"}) + "\n")
+    held = replica(tracking_uri, shipped(run_folder, tracking_uri))
+    assert [name for name in held["artifacts"] if "stolen" in name or "private" in name] == []  # type: ignore[attr-defined]
+    assert "plots/curves.svg" in held["artifacts"]  # type: ignore[operator]
+    refusals = [record.getMessage() for record in caplog.records if "refuses" in record.getMessage()]
+    assert len(refusals) == 2 * len(paths) + 4
+    assert all("is not in the run's folder" in said for said in refusals)
+
+
 def test_the_thread_ships_while_the_journal_grows(tmp_path: Path, tracking_uri: str) -> None:
     sender = Sender(tmp_path / "run", tracking_uri, "tests", "growing")
     sender.start()

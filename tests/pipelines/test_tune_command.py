@@ -15,7 +15,7 @@ from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
-from pipelines.tune import Asked, Settings, create_study, find_study, metric_named, require_searchable
+from pipelines.tune import Asked, Settings, create_study, find_study, metric_named, require_searchable, studies_of
 from tuning.record import Study
 from tuning.space import Space, own_space
 
@@ -78,10 +78,46 @@ def test_what_is_the_same_for_all_trials_cannot_be_drawn() -> None:
 def test_a_metric_is_known_by_its_name_before_anything_is_trained(dataset: Dataset) -> None:
     assert metric_named("fid", DIGITS, dataset).startswith("fid/classifier-")
     assert metric_named("fid/classifier", DIGITS, dataset) == metric_named("fid", DIGITS, dataset)
-    assert metric_named("modes/covered", DIGITS, dataset) == "modes/covered"
+    label = metric_named("fid", DIGITS, dataset).removeprefix("fid/")
+    assert metric_named("modes/covered", DIGITS, dataset) == f"modes/covered/{label}"
+    assert metric_named("recall", DIGITS, dataset) == f"recall/{label}"
     with pytest.raises(UserError, match=r"there is no metric 'fido'.*fid/classifier") as raised:
         metric_named("fido", DIGITS, dataset)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "measured", "found"),
+    [
+        ("called", ["called/classifier-1a2b3c4d", "called/classifier-1a2b3c4d/blond"], "called/classifier-1a2b3c4d"),
+        ("called/blond", ["called/random-1a2b3c4d", "called/random-1a2b3c4d/blond"], "called/random-1a2b3c4d/blond"),
+        ("fid_class", ["fid_class/random-1a2b3c4d", "fid_class/random-1a2b3c4d/7"], "fid_class/random-1a2b3c4d"),
+        ("kid/random", ["kid/random-1a2b3c4d", "kid_se/random-1a2b3c4d"], "kid/random-1a2b3c4d"),
+        ("box_iou", ["box_iou", "box_iou_se", "box_iou_real"], "box_iou"),
+    ],
+)  # fmt: skip
+def test_a_name_without_judge_or_class_means_the_mean_that_there_is(
+    asked: str, measured: list[str], found: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.tune.judge", lambda *told: dict.fromkeys(measured, 0.5))
+    assert metric_named(asked, DIGITS, dataset) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("fid_target", "may be fid_target/classifier-1a2b3c4d or fid_target/random-1a2b3c4d; name"),
+        ("sharpness", "neither more nor less of sharpness is better"),
+        ("judge_accuracy", "neither more nor less"),
+        ("fid_target_se/random", "neither more nor less of fid_target_se/random is"),
+    ],
+)
+def test_what_cannot_be_searched_for(asked: str, said: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = [f"fid_target{what}/{judge}-1a2b3c4d" for what in ("", "_se") for judge in ("random", "classifier")]
+    measured = [*targets, *(f"{target}/blond" for target in targets), "sharpness", "judge_accuracy"]
+    monkeypatch.setattr("pipelines.tune.judge", lambda *told: dict.fromkeys(measured, 0.5))
+    with pytest.raises(UserError, match=said):
+        metric_named(asked, DIGITS, dataset)
 
 
 def test_an_extractor_that_needs_labels_needs_labels(tmp_path: Path) -> None:
@@ -125,3 +161,23 @@ def test_a_warm_start_takes_the_best_of_studies_on_this_data(home: Home, dataset
     folder = create_study(asked, dataset, home, "warm", settings, tracking_uri)
     assert Settings.read(folder / "settings.json").points == [{"optim.*.lr": 1e-3}, best]
     shutil.rmtree(folder)
+
+
+def test_what_a_study_takes_is_counted_on_its_cluster(
+    home: Home, dataset: Dataset, tracking_uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not on this machine, before there is a connection; of a cluster of its own every CPU is for trials."""
+    asked: list[tuple[int, int]] = []
+
+    def connected(workers: int, spare: int) -> None:
+        asked.append((workers, spare))
+        raise UserError("as far as this test goes")
+
+    monkeypatch.setattr("pipelines.tune.connect", connected)
+    before = {path.name for path in studies_of(home).glob("*")}
+    said = refused(capsys, "tune", "digits", *TINY, "--home", home.path, "--tracking", tracking_uri)
+    assert "as far as this test goes" in said
+    (folder,) = [path for path in studies_of(home).glob("*") if path.name not in before]
+    settings = Settings.read(folder / "settings.json")
+    assert (settings.at_once, settings.cpus, settings.gpus) == (None, 1, None)
+    assert asked == [(1, 0)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganlib.errors import UserError
 from pipelines.shipped import find_recipe
 from tuning.ledger import Ledger
 from tuning.member import Task, UnhealthyError
@@ -49,6 +50,35 @@ class Analytic:
             with log.open("a") as file:
                 file.write(json.dumps({"place": place, "pid": os.getpid(), "start": str(task.start)}) + "\n")
             yield Reading(images=images, seconds=images / 1000, value=loss(rates, images), error=0.01)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """As `Analytic`, with `workers` CPUs of the cluster at each rung, for which it waits as Ray Train's workers do.
+
+    When it had them is in its folder, `held.jsonl`, a line a reading. Fails where there is no room for a minute; trial
+    `fails` does after its first reading.
+    """
+
+    workers: int
+    pause: float = 0.3
+    fails: int | None = None
+
+    def __call__(self, task: Task) -> Iterator[Reading]:
+        from ray.util.placement_group import placement_group, remove_placement_group
+
+        for reading in Analytic()(task):
+            if task.number == self.fails and reading.images > task.rungs[0]:
+                raise UserError("a person has to put this right")
+            room = placement_group([{"CPU": 1}] * self.workers)
+            if not room.wait(60):
+                raise UserError("there is no room for the workers")
+            begun = time.time()
+            time.sleep(self.pause)
+            with (task.folder / "held.jsonl").open("a") as file:
+                file.write(json.dumps([begun, time.time()]) + "\n")
+            remove_placement_group(room)
+            yield reading
 
 
 def work_done(folder: Path) -> dict[int, list[int]]:

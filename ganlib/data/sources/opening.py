@@ -18,7 +18,7 @@ _KINDS: tuple[str, ...] = get_args(SourceKind)
 _GAUSSIANS = ("gaussian-mixture-1d", "gaussian-ring", "gaussian-grid")
 # Read from no place of the person's; the words of all of these name a source without any.
 _PLACELESS = ("digits", "random-fields", *_GAUSSIANS)
-_WORDS = (*_PLACELESS, "mnist", "fashion-mnist", "cifar10", "celeba", "stacked-mnist", "placed-mnist")
+WORDS = (*_PLACELESS, "mnist", "fashion-mnist", "cifar10", "celeba", "stacked-mnist", "placed-mnist")
 # The options of reading that only some kinds have a use for.
 _READ_BY: dict[str, tuple[str, ...]] = {
     "first": ("pairs", "pair-folders"),
@@ -49,7 +49,7 @@ def open_source(spec: str | Path | None, reading: Reading = Reading(), *, kind: 
         hint = f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(_KINDS)}"
         raise UserError(f"there is no source kind {kind!r}; {hint}")
     chosen = kind or reading.kind
-    if chosen is None and isinstance(spec, str) and spec in _WORDS:
+    if chosen is None and isinstance(spec, str) and spec in WORDS:
         chosen = spec
     if spec == chosen:
         spec = None
@@ -74,7 +74,7 @@ def _of_kind(kind: str, spec: str | Path | None, reading: Reading) -> Source:
             raise UserError(f"{kind!r} is read from no place; leave {spec} out, or choose another kind")
         return _placeless(kind, reading)
     location = None if spec is None else Location.of(spec)
-    if kind in _WORDS:
+    if kind in WORDS:
         return _of_a_known_set(kind, location, reading)
     if location is None:
         raise UserError(_NONE_GIVEN)

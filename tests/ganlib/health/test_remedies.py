@@ -88,3 +88,10 @@ def test_points_are_not_advised_to_be_augmented() -> None:
     points = ["data.points=2", "data.size=8", "method.generator={kind: mlp}", "method.discriminator={kind: mlp}"]
     said = diagnosed(*points, **SICK["overfitted-discriminator"])["overfitted-discriminator"]
     assert not any("augment" in override for override in said.remedy)
+
+
+@pytest.mark.parametrize(("objective", "kind"), [("least-squares", "adaptive"), ("relativistic", "fixed")])
+def test_augmentation_is_steered_where_logits_tell_how_far_d_overfits(objective: str, kind: str) -> None:
+    playing = f"method.objective={objective}"
+    said = diagnosed(playing, **SICK["overfitted-discriminator"])["overfitted-discriminator"]
+    assert amended(recipe(playing), [said])[0].method.augment.kind == kind

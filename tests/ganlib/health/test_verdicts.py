@@ -171,6 +171,21 @@ def test_evaluations_tell_of_modes_that_are_missing() -> None:
     assert "low-variety" in diagnosed(evaluations={"modes/kl": [0.7, 0.2]})
 
 
+def test_modes_are_counted_by_the_judge_who_covers_them() -> None:
+    """A classifier trained anew has another label, and what it counts is beside what the old one counted."""
+    old, new = "classifier-11111111", "classifier-22222222"
+    shares = {f"mode_share/{judge}/{mode}": [0.25] for judge in (old, new) for mode in range(4)}
+    covered = {f"modes/covered/{judge}": [4.0] for judge in (old, new)}
+    assert diagnosed(evaluations={**shares, **covered}) == {}
+    found = diagnosed(evaluations={**shares, **covered, f"modes/covered/{new}": [2.0]})
+    assert found["mode-collapse"].says == "2 of 4 modes are covered"
+    assert "low-variety" in diagnosed(evaluations={f"modes/kl/{new}": [0.2], f"modes/kl_floor/{new}": [0.7]})
+    # Half of the samples go to and fro by the one who looked last; the other looked at other moments.
+    moving = {f"mode_share/{new}/0": [0.5, 0.0, 0.5, 0.0, 0.5], f"mode_share/{new}/1": [0.0, 0.5, 0.0, 0.5, 0.0]}
+    before = {f"mode_share/{old}/{mode}": [0.5] * 7 for mode in range(2)}
+    assert diagnosed(evaluations={**before, **moving})["oscillation"].evidence == {"mode shares moved": 0.5}
+
+
 def test_recall_tells_of_data_that_no_sample_is_near() -> None:
     assert "mode-collapse" in diagnosed(evaluations={"recall/random": [0.5, 0.02]})
     assert "low-variety" in diagnosed(evaluations={"recall/random": [0.2]})

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from ganlib.cores import threads_of
 from ganlib.errors import UserError
-from ganlib.scaling.calibration import Calibration, threads_of
+from ganlib.scaling.calibration import Calibration
 from ganlib.scaling.gpus import ACHIEVED, LAUNCH, STREAMED, Gpu, find_gpu
 from ganlib.scaling.links import Link
 from ganlib.scaling.model import predict_cpu, predict_gpu

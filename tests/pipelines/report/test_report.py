@@ -15,13 +15,13 @@ from ganlib import Dataset, Recipe, Trainer
 from ganlib.data import Preparation, open_source, prepare_dataset
 from ganlib.errors import UserError
 from ganlib.training.checkpoint import checkpoint_name
-from pipelines.journal import Journal, read_entries
+from pipelines.journal import Journal, read_entries, read_metrics
 from pipelines.report import rendered, write_report
-from pipelines.report.contents import contents_of, differences
+from pipelines.report.contents import contents_of, differences, evaluation_table, panels
 from pipelines.report.pictures import FRAMES, frames
 from pipelines.run_folder import Home, RunFolder
 from pipelines.train import create_run
-from pipelines.train_loop import draw_samples
+from pipelines.train_loop import draw_samples, record
 from tests.ganlib.conftest import TINY
 
 CLASSES = ["data.classes=10", "method.condition={kind: embedding, dim: 4}"]
@@ -51,8 +51,9 @@ def made(home: Path, dataset: Dataset, name: str, *overrides: str) -> RunFolder:
                 draw_samples(trainer, run, journal)
         trainer.snapshot().write(run.path / checkpoint_name(1_200))
     with Journal(run.path, "evaluate") as journal:
-        journal.metrics(600, {"fid/random": 12.5, "mode_share/3": 0.1})
-        journal.metrics(1_200, {"fid/random": 7.25, "mode_share/3": 0.2})
+        for images, fid, share in ((600, 12.5, 0.1), (1_200, 7.25, 0.2)):
+            shares = {"modes/covered/classifier-0a0a0a0a": 9.0, "mode_share/classifier-0a0a0a0a/3": share}
+            journal.metrics(images, {"fid/random": fid, **shares})
     return run
 
 
@@ -173,6 +174,25 @@ def test_a_run_without_a_checkpoint_has_a_report_all_the_same(digits: Dataset, t
     page = write_report([fresh]).read_text()
     Tags(page)
     assert "Nothing wrong, and nothing settled" in page
+
+
+def test_what_an_elastic_run_says_at_each_tick_is_no_evaluation(digits: Dataset, tmp_path: Path) -> None:
+    """Every name that the trainer's ticks and `record` put into the journal, of a run whose workers come and go."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    recipe = Recipe.load(tmp_path / "tiny.yaml", ["workers=[1, 2]", "train.images=320", "train.tick=80"])
+    run = create_run(recipe, digits, Home(tmp_path).create(), "elastic")
+    trainer = Trainer(recipe, digits, device="cpu")
+    with Journal(run.path, "train") as journal:
+        for tick in trainer.run():
+            record(tick, trainer, run, journal)
+    assert "workers" in read_metrics(run.path)
+    contents = contents_of(run, run.path / "report")
+    assert evaluation_table([contents]).rows == []
+    assert dict(panels([contents]))["workers"] == {"workers": [(80, 1), (160, 1), (240, 1), (320, 1)]}
+    with Journal(run.path, "evaluate") as journal:
+        journal.metrics(160, {"fid/random": 12.5})
+    table = evaluation_table([contents_of(run, run.path / "report")])
+    assert (table.columns, table.rows) == (["at 160"], [("fid/random", [12.5])])
 
 
 def test_one_run_twice_is_refused(run: RunFolder) -> None:
