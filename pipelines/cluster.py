@@ -25,6 +25,19 @@ home: Path | None = None
 """The home folder that this process works in, in which a cluster of `gan up` may be."""
 
 
+def enter(path: Path) -> None:
+    """Makes `path` the home. Where a cluster of `gan up` is in it, the environment says how to talk to that one now.
+
+    Ray reads it when it is imported, which happens long before there is something to connect for.
+    """
+    from pipelines.local_cluster import running
+
+    global home
+    home = path
+    if not os.environ.get("RAY_ADDRESS") and (state := running(path)) is not None:
+        os.environ.update({name: value for name, value in state.environment().items() if name != "RAY_ADDRESS"})
+
+
 def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1) -> None:
     """Connects, or starts a cluster that has room for `workers`. Where there is a connection, nothing happens.
 
@@ -33,7 +46,7 @@ def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1)
     Raises UserError.
     """
     if not os.environ.get("RAY_ADDRESS"):
-        _use_local_cluster(workers)  # before Ray is imported, which reads its environment then
+        _use_local_cluster(workers)
     import ray
 
     if ray.is_initialized():

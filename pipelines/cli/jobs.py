@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli.options import DEFAULT_HOME, HomeOption, open_home
+from pipelines.cli.options import DEFAULT_HOME, HomeOption
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -68,8 +68,9 @@ def submit(
     from pipelines.job_package import pack
     from pipelines.jobs import Job, find_cluster
     from pipelines.jobs import submit as hand_over
+    from pipelines.run_folder import Home
 
-    opened = open_home(home)
+    opened = Home(home).create()  # not entered: the cluster that is meant may be another, which has another token
     cluster = find_cluster(opened.path, address)
     asked = checked(words, opened, local=cluster.local is not None, unchecked=unchecked)
     if cluster.local is not None:

@@ -49,7 +49,7 @@ def open_home(path: Path) -> Home:
     from pipelines.run_folder import Home
 
     home = Home(path).create()
-    cluster.home = home.path
+    cluster.enter(home.path)
     return home
 
 

@@ -3,6 +3,7 @@
 # ruff: noqa: F401, F811
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,8 +13,10 @@ import pytest
 
 from ganlib.data.storage import Location
 from ganlib.errors import UserError
+from pipelines import processes
+from pipelines.cli.options import open_home
 from pipelines.cli.submitted import checked
-from pipelines.local_cluster import State, Wanted, running, up
+from pipelines.local_cluster import ONLY_LOOPBACK, State, Wanted, running, up
 from pipelines.processes import Started
 from pipelines.run_folder import Home
 from tests.pipelines.conftest import free_port
@@ -81,6 +84,43 @@ def test_a_refused_token_is_one_line_that_does_not_show_it(
     said = refused(capsys, "jobs", "list", "--address", dashboard, "--home", home.path)
     assert "refuses the token" in said
     assert "wr0ng-token" not in said
+
+
+@pytest.fixture
+def up_here(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
+    """What `gan up` notes of a cluster in the home, whose head is a process that does nothing."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", *ONLY_LOOPBACK):
+        monkeypatch.setenv(name, "")  # for what is set in the meantime to be gone after the test
+        monkeypatch.delenv(name)
+    (home.path / "cluster").mkdir()
+    head = processes.start("head", ["sleep", "600"], home.path / "cluster" / "head.log", dict(os.environ), home.path)
+    state = State(
+        home=str(home.path), nodes=1, cpus=2, gcs_port=1, dashboard_port=2, mlflow_port=3, tracking=None,
+        temporary=str(home.path), processes=[head],
+    )  # fmt: skip
+    state.save()
+    state.token_file.write_text("1ocal-token")
+    yield state
+    processes.end([head], 5)
+
+
+def test_a_command_can_talk_to_the_cluster_of_its_home_before_ray_is_imported(up_here: State) -> None:
+    open_home(Path(up_here.home))
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(up_here.token_file)
+    assert ONLY_LOOPBACK.items() <= os.environ.items()
+    assert "RAY_ADDRESS" not in os.environ  # whether it uses the cluster is not said yet
+
+
+def test_another_cluster_is_not_shown_the_token_of_this_one(
+    dashboard: str, up_here: State, home: Home, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["submit", "--address", dashboard, "--home", home.path, "--", "recipes"]
+    assert "refuses the token, or there is none" in refused(capsys, *words)
+    assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    open_home(home.path)
+    assert "RAY_AUTH_TOKEN_PATH" not in os.environ
 
 
 @pytest.mark.parametrize(
@@ -204,8 +244,6 @@ def test_a_taken_port_is_named(home: Home) -> None:
 
 def test_what_a_machine_that_crashed_left_is_no_cluster(home: Home, capsys) -> None:
     """The note of another boot, whose process ids may be anybody's by now."""
-    import os
-
     dead = Started(name="head", pid=os.getpid(), started=1, boot="another boot", log="")
     state = State(
         home=str(home.path), nodes=1, cpus=2, gcs_port=1, dashboard_port=2, mlflow_port=3, tracking=None,
