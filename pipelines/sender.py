@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,12 +35,17 @@ _REFUSAL_STATUSES = {400, 413, 415, 422}
 _log = logging.getLogger(__name__)
 
 
+class _NoParentError(Exception):
+    """The run that is to be the parent does not stand yet."""
+
+
 class Sender:
     """Makes MLflow's run the replica of `run_folder`'s journal.
 
     The run is found again by its tag `gan.run`, so that a folder has one run in an experiment however often training
     is killed and resumed; a store that has never heard of it, or lost it, gets the whole journal. `tags` are set on the
-    run; `parent_run_id` nests it. One sender at a time for a folder.
+    run; `parent_run_id` nests it: where that is a function that says None, nothing is shipped until it says an id. One
+    sender at a time for a folder.
     """
 
     def __init__(
@@ -49,14 +54,14 @@ class Sender:
         tracking_uri: str,
         experiment: str,
         run_name: str,
-        parent_run_id: str | None = None,
+        parent_run_id: str | Callable[[], str | None] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
         self._run_folder = run_folder.absolute()
         self._tracking_uri = tracking_uri
         self._experiment = experiment
         self._run_name = run_name
-        self._tags = dict(tags or {}) | ({"mlflow.parentRunId": parent_run_id} if parent_run_id else {})
+        self._own_tags, self._parent = dict(tags or {}), parent_run_id
         self._sent_file = journal_folder(self._run_folder) / "sent.json"
         self._sent = Sent.load(self._sent_file, tracking_uri, experiment)
         self._replica: Replica | None = None
@@ -68,6 +73,10 @@ class Sender:
     def run_id(self) -> str | None:
         """The id of MLflow's run; None until it exists."""
         return self._sent.run_id
+
+    def standing(self) -> str | None:
+        """Its id as long as the store has it, as far as is known: not that of a store which has since lost it."""
+        return self._sent.run_id if self._replica is not None else None
 
     def start(self) -> None:
         """Tail the journal from a daemon thread; returns at once, whether MLflow answers or not."""
@@ -100,6 +109,8 @@ class Sender:
                 if last:
                     return
                 away, waits, wait = False, _waits(), _POLL_SECONDS
+            except _NoParentError:  # whose own sender says why
+                wait = _POLL_SECONDS
             except Exception as error:  # the training must outlive anything that MLflow does
                 if not away:
                     _log.warning("MLflow at %s is away, the journal waits: %s", self._tracking_uri, reason(error))
@@ -169,19 +180,27 @@ class Sender:
         """Find the run or create it, begun with its first record; where it is another than was known, start over."""
         from pipelines.replica import Replica
 
+        tags = self._tags()
         client = mlflow_client(self._tracking_uri)
         run_id = self._sent.run_id
         if run_id is not None and _is_active(client, run_id):
-            set_tags(client, run_id, self._tags)
+            set_tags(client, run_id, tags)
         else:
             self._sent.save(self._sent_file)  # its `unique`, before there is a run that carries it
             begun = entries[0].record["time"] if entries else None
             run_id = open_run(
-                self._tracking_uri, self._experiment, self._run_name, self._tags, self._sent.unique, start_time=begun
+                self._tracking_uri, self._experiment, self._run_name, tags, self._sent.unique, start_time=begun
             )
             self._sent.begin(run_id)
             self._sent.save(self._sent_file)
         return Replica(client, self._run_folder, self._sent, run_id, experiment_id(client, self._experiment))
+
+    def _tags(self) -> dict[str, str]:
+        """Of the run. Raises _NoParentError."""
+        parent = self._parent() if callable(self._parent) else self._parent
+        if parent is None and self._parent is not None:
+            raise _NoParentError
+        return self._own_tags | ({"mlflow.parentRunId": parent} if parent else {})
 
     def _entries(self) -> Iterator[Entry]:
         """The records that were not shipped, of all writers by time, each writer's in their order."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from tuning.ledger import BAD, Ledger, values_of
 from tuning.member import trial_folder
 from tuning.record import Study, Trial
 
-PARENT_SECONDS = 60.0
-"""How long a study waits for its parent run to stand: its trials name it."""
+AWAY_SECONDS = 2.0
+"""How long the end waits for MLflow to take what a trial has to say, where it has just not taken another's."""
 
 STUDY_TAG = "gan.study"
 DATASET_TAG = "gan.study.dataset"
@@ -54,14 +53,12 @@ class StudyRuns:
         self._parent.start()
         self._senders: dict[int, Sender] = {}
         self._pool = ThreadPoolExecutor(1)
-        self._drains: list[Future[int]] = []
+        self._drains: list[tuple[Sender, Future[int]]] = []
+        self._patience = DRAIN_SECONDS
 
     @property
     def run_id(self) -> str:
-        """The parent's, once MLflow has it; "" where it does not come for a minute."""
-        deadline = time.monotonic() + PARENT_SECONDS
-        while self._parent.run_id is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        """The parent's; "" where MLflow has not had it yet."""
         return self._parent.run_id or ""
 
     def told(self, ledger: Ledger, trial: Trial) -> None:
@@ -96,7 +93,7 @@ class StudyRuns:
         for number, sender in self._senders.items():
             if study.trials[number].status == "running":  # the study broke off
                 self._drain(sender)
-        left = sum(drain.result() for drain in self._drains)
+        left = sum(self._ship(sender) for sender, drain in self._drains if drain.result())  # it may be back
         if study.best is not None:
             best = study.trials[study.best]
             self._journal.tags(
@@ -106,7 +103,7 @@ class StudyRuns:
             with Journal(run.path, "driver") as journal:
                 journal.tags({BEST_TAG: "true"})
                 journal.finish("FINISHED")
-            left += self._sender(study, best, run).drain(DRAIN_SECONDS)
+            left += self._ship(self._sender(study, best, run))
         for path in made:
             self._journal.artifact(path, "study")
         self._journal.finish(status)
@@ -117,7 +114,13 @@ class StudyRuns:
 
     def _drain(self, sender: Sender) -> None:
         """Beside the study, one after the other."""
-        self._drains.append(self._pool.submit(sender.drain, DRAIN_SECONDS))
+        self._drains.append((sender, self._pool.submit(self._ship, sender)))
+
+    def _ship(self, sender: Sender) -> int:
+        """Returns the records left over. Where MLflow is away, one trial waits for it, and those after it hardly."""
+        left = sender.drain(self._patience)
+        self._patience = AWAY_SECONDS if left else DRAIN_SECONDS
+        return left
 
     def _create(self, ledger: Ledger, trial: Trial, run: RunFolder) -> None:
         recipe = ledger.recipe(trial.number)
@@ -140,7 +143,7 @@ class StudyRuns:
     def _sender(self, study: Study, trial: Trial, run: RunFolder) -> Sender:
         tags = {"recipe": self._recipe, "gan.folder": str(run.path), "gan.kind": "trial", STUDY_TAG: study.name}
         name = f"{study.name}-{trial.number:04d}"
-        return Sender(run.path, self.uri, self._recipe, name, self.run_id or None, tags)
+        return Sender(run.path, self.uri, self._recipe, name, self._parent.standing, tags)
 
     def _describe(self, journal: Journal) -> None:
         manifest = self.dataset.manifest

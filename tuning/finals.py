@@ -53,15 +53,23 @@ def winner(study: Study) -> int | None:
     """The number of the trial whose values are the best: by the finals where there were any, else by the search.
 
     Finalists whose difference to the best is within its standard error are as good as it: of these, the cheapest to
-    train. None where no trial was good.
+    train. So are trials of a search for both without finals, as far as they came as far. None where no trial was good.
     """
     judged = [final for final in finals(study) if math.isfinite(final.mean)]
     if not judged:
-        best = finalists(study, 1)
-        return best[0].number if best else None
+        best = finalists(study, len(study.trials))
+        as_far = [trial for trial in best if len(trial.readings) == len(best[0].readings)]
+        judged = [_as_final(trial) for trial in (as_far if study.search == "tpe-cost" else best[:1])]
+    if not judged:
+        return None
     first = judged[0]
     tied = [f for f in judged if abs(f.mean - first.mean) <= math.hypot(f.error, first.error)]
     return min(tied, key=lambda final: (final.seconds, final.number)).number
+
+
+def _as_final(trial: Trial) -> Final:
+    last = trial.readings[-1]
+    return Final(trial.number, last.value, last.error or 0.0, last.seconds)
 
 
 def _last(trial: Trial, sign: int) -> float:

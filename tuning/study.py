@@ -259,6 +259,7 @@ class Recorder(Callback):
             self._ledger.read(number, place, _reading(result), "finished" if whole else "stopped", says)
         else:
             self._ledger.read(number, place, _reading(result))
+        trial.config["after"] = place + 1  # what it is told where its process is lost and it is taken up again
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         said = Path(trial.error_file).read_text() if trial.error_file else ""

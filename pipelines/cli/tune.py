@@ -157,7 +157,8 @@ def report_study(outcome: Outcome, home: Home, uri: str) -> None:
     for page in [path for path in outcome.report if path.suffix == ".html"]:
         typer.echo(f"report     {page}")
     where = f"gan ui --home {home.path}" if uri.startswith("sqlite") else uri
-    typer.echo(f"MLflow     run {outcome.run_id}, {where}")
+    if outcome.run_id:
+        typer.echo(f"MLflow     run {outcome.run_id}, {where}")
 
 
 def _why(outcome: Outcome) -> str:

@@ -24,6 +24,7 @@ from pipelines.cluster import connect
 from pipelines.run_folder import RunFolder
 from pipelines.trial import Share
 from pipelines.tune import Settings, metric_named, share_of
+from tests.cluster.nodes import ray_nodes
 from tests.tuning.analytic import Analytic, Spread, loss, make_ledger, work_done
 from tuning.member import trial_folder
 from tuning.record import Study
@@ -223,6 +224,28 @@ def test_a_killed_trial_costs_its_last_rung(cluster: None, tmp_path: Path) -> No
     assert shape(study) == shape(whole)
 
 
+def test_a_killed_node_costs_its_trials_last_rung(cluster: None, tmp_path: Path) -> None:
+    """SIGKILL of one of two nodes, each with a trial: on the other the study ends as one that nobody disturbed, and
+    what was reported is not computed again."""
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "tests.cluster.study_driver", str(folder), "none", "0.5", "random", "2"]
+    with ray_nodes(1, 1) as nodes:
+        driver = subprocess.Popen(command, env={**os.environ, "RAY_ADDRESS": nodes.address})
+        until(lambda: _readings(folder) >= 3 and len(processes(folder)) == 2)
+        (victim,) = nodes.worker_nodes
+        before = {trial.number: len(trial.readings) for trial in Study.read(folder / "study.json").trials}
+        work = work_done(folder)
+        nodes.remove_node(victim, allow_graceful=False)
+        assert driver.wait(timeout=PATIENCE) == 0
+    for number, places in work_done(folder).items():
+        assert all(place >= before.get(number, 0) for place in places[len(work.get(number, [])) :])
+    study = Study.read(folder / "study.json")
+    assert {trial.status for trial in study.trials} == {"finished", "unhealthy"}
+    ledger = make_ledger(tmp_path / "whole", "none", trials=6)
+    whole = run_study(ledger, Analytic(diverges=0.05), Resources(at_once=2), finalists_wanted=1, seeds=1)
+    assert shape(study) == shape(whole)
+
+
 def test_too_many_workers_are_said_at_once(cluster: None, tmp_path: Path) -> None:
     ledger = make_ledger(tmp_path, "none", trials=2)
     with pytest.raises(UserError, match="a trial takes 64 workers of 1 CPUs each, and the cluster has"):
@@ -259,7 +282,8 @@ TINY = [
 
 
 def test_gan_tune_digits(tmp_path: Path) -> None:
-    """The whole command on real handwriting: nested runs, the best tagged, and a recipe that trains."""
+    """The whole command on real handwriting, its driver killed once: nested runs, each once and none without its study,
+    the best tagged, and a recipe that trains."""
     from pipelines.shipped import find_recipe
     from pipelines.tracking import mlflow_client
 
@@ -268,9 +292,15 @@ def test_gan_tune_digits(tmp_path: Path) -> None:
     command += ["--trials", "3", "--finalists", "1", "--seeds", "1", "--search", "random", "--home", str(home)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
-    assert done.returncode == 0, done.stderr
+    driver = subprocess.Popen(command, env=environment)
+    until(lambda: [at for at in home.glob("studies/*") if _readings(at) >= 2])
+    driver.kill()
+    driver.wait()
     (folder,) = (home / "studies").iterdir()
+    assert Study.read(folder / "study.json").ended is None
+    goes_on = [sys.executable, "-m", "pipelines.cli", "tune", "--study", folder.name, "--home", str(home)]
+    done = subprocess.run(goes_on, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    assert done.returncode == 0, done.stderr
     study = Study.read(folder / "study.json")
     assert len(study.trials) == 4
     assert study.metric.startswith("fid/classifier-")
@@ -302,8 +332,7 @@ def test_gan_tune_digits(tmp_path: Path) -> None:
     assert {"study/study.json", "study/best.yaml", "study/report"} <= artifacts
 
     # Again: nothing is done twice, and there are no more runs than there were.
-    command = [sys.executable, "-m", "pipelines.cli", "tune", "--study", folder.name, "--home", str(home)]
-    subprocess.run(command, check=True, timeout=PATIENCE, env=environment)
+    subprocess.run(goes_on, check=True, timeout=PATIENCE, env=environment)
     assert shape(Study.read(folder / "study.json")) == shape(study)
     assert len(client.search_runs([experiment])) == 5
 

@@ -82,3 +82,19 @@ def test_no_good_trial_no_best(tmp_path: Path) -> None:
 
 def test_without_finals_the_search_decides(tmp_path: Path) -> None:
     assert winner(study(tmp_path, [("finished", [9, 9, 9, 2.0]), ("finished", [9, 9, 9, 1.0])]).study) == 1
+
+
+def test_without_finals_a_search_for_both_decides_by_cost_among_equals(tmp_path: Path) -> None:
+    """3.0 and 3.1 are equal, each known to 0.1; 3.5 is not, and what was stopped came less far."""
+    searched = [
+        ("finished", [9, 9, 9, 3.0]),
+        ("finished", [9, 9, 9, 3.1]),
+        ("finished", [9, 9, 9, 3.5]),
+        ("stopped", [3]),
+    ]
+    ledger = study(tmp_path, searched)
+    for trial, seconds in zip(ledger.study.trials, (30, 20, 10, 1), strict=True):
+        trial.readings[-1].seconds, trial.readings[-1].error = seconds, 0.1
+    assert winner(ledger.study) == 0
+    ledger.study.search = "tpe-cost"
+    assert winner(ledger.study) == 1

@@ -68,6 +68,25 @@ def test_tpe_learns_where_the_best_is() -> None:
     assert better == 3
 
 
+def test_of_equals_tpe_cost_prefers_the_cheap() -> None:
+    """Every trial comes to the same, in as many tens of seconds as the discriminator has steps: after the first ten,
+    by chance, two in five would have one step or two."""
+    space = Space.parse(DIGITS, SPACE | {"train.steps.discriminator": "int(1, 5)"})
+    cheap = {}
+    for search in ("tpe", "tpe-cost"):
+        drawn = []
+        for seed in range(3):
+            study = fresh(space, search, seed)
+            for number in range(30):
+                values = propose(space, study, number)
+                reading = Reading(images=100, seconds=10 * values["train.steps.discriminator"], value=1.0)
+                trial = Trial(number=number, values=values, seed=0, began=0, status="finished", readings=[reading])
+                study.trials.append(trial)
+            drawn += [trial.values["train.steps.discriminator"] for trial in study.trials[10:]]
+        cheap[search] = sum(steps <= 2 for steps in drawn) / len(drawn)
+    assert cheap["tpe-cost"] > 0.7 > cheap["tpe"] + 0.1, cheap
+
+
 def test_a_bad_trial_is_the_worst_and_not_missing() -> None:
     """Ten trials at one end go bad, ten at the other do not: TPE keeps to the other, though it was never told a value
     that is worse."""

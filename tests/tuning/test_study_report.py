@@ -11,10 +11,10 @@ from PIL import Image
 from tests.tuning.made_studies import empty, population, searched
 from tuning.record import Reading, Study, Trial
 from tuning.report import PAGE, write_report
-from tuning.report.charts import curves
+from tuning.report.charts import curves, fronts
 from tuning.report.contents import against_base, costs, endings, final_rows, trial_table
 from tuning.report.parameters import schedules
-from tuning.report.readings import base_value, moments, records, values_now
+from tuning.report.readings import base_value, front, moments, records, values_now
 
 
 def trial(number: int, *readings: tuple[int, float, float], **rest: object) -> Trial:
@@ -70,6 +70,22 @@ def test_cost_is_counted_by_status(two: Study) -> None:
         ("all", "3", "5 seconds", "500", "100%"),
     ]
     assert endings(two) == [("stopped: stopped by asha at 100 images", 1), ("unhealthy: diverged", 1)]
+
+
+def test_the_front_has_what_is_best_for_its_cost(two: Study) -> None:
+    """Of seconds and values (3, 5), (2, 9), (2, 6), (4, 5), (5, 4) and a bad (1, 1) there stand (2, 6), (3, 5), (5, 4);
+    where more is better, (2, 9) alone."""
+    readings = [(300, 5.0), (200, 9.0), (200, 6.0), (400, 5.0), (500, 4.0), (100, 1.0)]
+    two.trials = [trial(number, (images, value, 1_010)) for number, (images, value) in enumerate(readings)]
+    two.trials[5].status = "unhealthy"
+    two.trials.append(trial(6, (100, 0.5, 1_010), repeats=0))
+    assert [one.number for one in front(two)] == [2, 0, 4]
+    assert fronts(two) == []  # cost was not searched for
+    two.search = "tpe-cost"
+    (picture,) = fronts(two)
+    assert "trials 2, 0, 4;" in picture.says
+    two.mode = "max"
+    assert [one.number for one in front(two)] == [1]
 
 
 def test_the_table_has_the_best_first_and_the_bad_last(two: Study) -> None:

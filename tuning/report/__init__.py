@@ -8,7 +8,7 @@ from ganlib.files import write_atomically
 from ganlib.page import render
 from tuning.importance import Importances, UnknownImportanceError, importances
 from tuning.record import Study
-from tuning.report.charts import best_so_far, cost, curves, importance_bars, pairs, schedules, slices
+from tuning.report.charts import best_so_far, cost, curves, fronts, importance_bars, pairs, schedules, slices
 from tuning.report.contents import (
     against_base,
     costs,
@@ -42,7 +42,7 @@ def write_report(study: Study, folder: Path) -> list[Path]:
         "slices": slices(study),
         "pairs": pairs(study),
         "schedules": schedules(study),
-        "cost": cost(study),
+        "cost": [*fronts(study), *cost(study)],
     }
     page = render(
         "tuning.report",

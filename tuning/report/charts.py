@@ -14,6 +14,7 @@ from tuning.report.canvas import (
     GREY,
     MARKS,
     SECOND,
+    STAR,
     Picture,
     drawing,
     scale_images,
@@ -21,9 +22,9 @@ from tuning.report.canvas import (
 )
 from tuning.report.contents import STATUSES, images_of, seconds_of
 from tuning.report.parameters import pairs, schedules, slices
-from tuning.report.readings import best_trial, moments, records
+from tuning.report.readings import best_trial, front, last_value, moments, records
 
-__all__ = ["best_so_far", "cost", "curves", "importance_bars", "pairs", "schedules", "slices"]
+__all__ = ["best_so_far", "cost", "curves", "fronts", "importance_bars", "pairs", "schedules", "slices"]
 
 
 def best_so_far(study: Study) -> list[Picture]:
@@ -129,6 +130,35 @@ def importance_bars(weights: Importances) -> Picture:
         "the line across a bar's end: 90 percent of what the share may be"
     )
     return Picture("importance", "What matters", says, drawn.png)
+
+
+def fronts(study: Study) -> list[Picture]:
+    """Of a search for both, the metric against the seconds of training, and the trials that are best for their cost."""
+    kept = front(study)
+    if study.search != "tpe-cost" or not kept:
+        return []
+    best = best_trial(study)
+    whole = [
+        trial for trial in study.trials if trial.repeats is None and trial.status == "finished" and last_value(trial)
+    ]
+    places = {trial.number: (trial.readings[-1].seconds, trial.readings[-1].value) for trial in whole}
+    size, unit = time_unit(max(seconds for seconds, _ in places.values()))
+    with drawing() as drawn:
+        axes = drawn.axes
+        for seconds, value in places.values():
+            axes.plot(seconds / size, value, "o", color=GREY, markersize=3.5, alpha=0.7)
+        steps = [places[trial.number] for trial in kept]
+        axes.step([x / size for x, _ in steps], [y for _, y in steps], "o-", where="post", color=FIRST, markersize=4.5)
+        if best is not None and best.number in places:
+            seconds, value = places[best.number]
+            axes.plot(seconds / size, value, "*", color=STAR, markersize=11, markeredgecolor="white", zorder=5)
+        scale_values(axes, [value for _, value in places.values()])
+        scale_values(axes, [seconds / size for seconds, _ in places.values()], "x")
+        axes.set_ylabel(plain(study.metric))
+        axes.set_xlabel(f"{unit} of training")
+    numbers = ", ".join(f"{trial.number}" for trial in kept)
+    says = f"a dot is a trial that came to its end; none is better for less than trials {numbers}; the star: the best"
+    return [Picture("front", "Value for cost", says, drawn.png)]
 
 
 def cost(study: Study) -> list[Picture]:
