@@ -3,7 +3,7 @@
 Three sorts: none, a term of the loss made of D's gradient by its input (`GradientPenalty`), and a bound that weights
 are put back into (`ClipConfig`). D is what the network puts out, the logit, never a sigmoid of it. "Lazy" penalties
 (`every` above 1; Karras et al. 2020, StyleGAN2, appendix B) are taken each `every`-th step at `every` times the weight,
-so that over `every` steps they weigh what they would.
+so that over `every` steps they weigh what they would; a bound on weights cannot be, and has no `every`.
 """
 
 from __future__ import annotations
@@ -162,7 +162,11 @@ class DraganConfig(GradientPenalty):
 
 
 class ClipConfig(_Penalty):
-    """Weights put back into [-bound, bound] after each step, which bounds the critic's slope (Arjovsky et al. 2017)."""
+    """Weights put back into [-bound, bound] after each step, which bounds the critic's slope (Arjovsky et al. 2017).
+
+    The one that is never lazy: it is no term of the loss, to be weighed `every` times as much where it is taken so
+    seldom, and weights left alone for some steps are out of their bound in each of them.
+    """
 
     kind: Literal["clip"]
     bound: float = Field(0.01, gt=0)

@@ -74,6 +74,7 @@ AnyAugment = Annotated[NoAugment | FixedAugment | AdaptiveAugment, Field(discrim
 class GameConfig(MethodConfig):
     """The fields of a method that say how its two sides play. smoothing: D's target for real images is 1 - smoothing.
 
+    penalty: any of them may be lazy (`every`) but `clip`, which has no weight to be scaled: it is done after each step.
     A method's config adds its networks, `generator` and `discriminator` among them, and its other losses.
     """
 

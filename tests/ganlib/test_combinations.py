@@ -55,6 +55,8 @@ def parse(*overrides: str) -> Recipe:
             ["method.penalty={kind: clip}", "method.objective=relativistic"],
             "'clip' does not go with objective 'relativistic'",
         ),
+        # It is no term of a loss, to be taken seldom at a larger weight.
+        (["method.objective=wasserstein", "method.penalty={kind: clip, every: 4}"], "method.penalty.every"),
         # Labels to smooth, or to condition on, that are not there.
         (["method.smoothing=0.1", "method.objective=hinge"], "objective 'hinge' has no labels to smooth"),
         (["method.smoothing=0.1", "method.objective=wasserstein"], "objective 'wasserstein' has no labels to smooth"),

@@ -221,6 +221,23 @@ def test_smoothing_is_the_cross_entropy_and_the_square_with_the_smoothed_target(
 
 
 @pytest.mark.parametrize("name", ["minimax", "non-saturating", "least-squares"])
+def test_gradients_of_smoothed_losses_are_the_finite_differences_and_theirs(name: ObjectiveName) -> None:
+    """Of logits that curve with what they judge; at s = 0.1, and not those of no smoothing."""
+    objective, sides = OBJECTIVES[name].with_smoothing(0.1), tensors()
+    assert torch.autograd.gradcheck(objective.discriminator, sides, eps=1e-6, atol=1e-8)
+    x, g = (side[:6].detach().requires_grad_(True) for side in sides)
+
+    def curved(real: Tensor, fake: Tensor) -> Tensor:
+        return objective.discriminator(real + real.sin(), fake + fake.sin())
+
+    assert torch.autograd.gradgradcheck(curved, (x, g), eps=1e-6, atol=1e-7)
+    smoothed, plain = (torch.autograd.grad(one.discriminator(*sides), sides) for one in (objective, OBJECTIVES[name]))
+    # d/da of s a, the line that smoothing adds for a real image (of LSGAN's (a - 1 + s)^2 / 2 too); of a fake nothing.
+    torch.testing.assert_close(smoothed[0] - plain[0], torch.full_like(plain[0], 0.1 / len(plain[0])))
+    torch.testing.assert_close(smoothed[1], plain[1])
+
+
+@pytest.mark.parametrize("name", ["minimax", "non-saturating", "least-squares"])
 def test_the_smoothed_optimum_is_the_share_of_real_images_alone(name: ObjectiveName) -> None:
     """With p_data = 0.75 and p_g = 0.25 where D stands, D* = 0.9 * 0.75 (Salimans et al. 2016, 3.4, its beta 0)."""
     objective = OBJECTIVES[name].with_smoothing(0.1)

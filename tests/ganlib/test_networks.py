@@ -245,6 +245,32 @@ def test_normal_weights(build: Callable[[], nn.Module], norm_std: float) -> None
     assert not torch.cat([norm.bias for norm in norms]).any()
 
 
+def test_convnet_weights_are_torchs() -> None:
+    """U(-a, a), a = 1 / sqrt(fan in), biases too, norms 1 and 0. torch counts a transposed convolution's outputs.
+
+    32 = 4 * 2 * 2 * 2: maps of 4x4x32, 8x8x16, 16x16x8 that are 32x32x3, four pixels in a place; and back.
+    """
+    torch.manual_seed(0)
+    generator = ConvGenerator(50, 32, 3, width=8, widest=512)
+    discriminator = ConvDiscriminator(32, 3, width=8, widest=512)
+    fans = {generator: [50, 16 * 16, 16 * 8, 9 * 8], discriminator: [9 * 12, 16 * 8, 16 * 16, 9 * 32, 32 * 16]}
+    for network, expected in fans.items():
+        layers = weighted(network)
+        assert len(layers) == len(expected)
+        for layer, fan_in in zip(layers, expected, strict=True):
+            bound, count = 1 / math.sqrt(fan_in), layer.weight.numel()
+            assert 0.98 * bound < layer.weight.abs().max() <= bound
+            # A uniform variable's square has mean a^2 / 3 and standard deviation a^2 * sqrt(4 / 45).
+            error = abs(layer.weight.square().mean().item() / bound**2 - 1 / 3)
+            assert error < 5 * math.sqrt(4 / 45 / count)
+            if layer.bias is not None:
+                assert layer.bias.abs().max() <= bound
+                assert layer.bias.any()
+    for norm in (layer for layer in generator.modules() if isinstance(layer, BatchNorm)):
+        assert (norm.weight == 1).all()
+        assert not norm.bias.any()
+
+
 def test_mlp_weights_fill_their_ranges() -> None:
     for network, bound in ((MLPGenerator(100, MNIST, (64,)), 0.05), (MLPDiscriminator(MNIST, (64,), 2, 0, 0), 0.005)):
         first = weighted(network)[0]
