@@ -173,6 +173,11 @@ def print_metrics(metrics: dict[str, float]) -> None:
         if name in folded:
             continue
         error, floor = (metrics.get(beside(name, what)) for what in ("se", "floor"))
-        said = f"{name:36s} {metrics[name]:10.4g}"
+        said = f"{name:36s} {_number(metrics[name]):>10s}"
         said += f"  ± {error:<9.2g}" if error is not None else " " * 13 * (floor is not None)
-        typer.echo((said + (f"  floor {floor:.4g}" if floor is not None else "")).rstrip())
+        typer.echo((said + (f"  floor {_number(floor)}" if floor is not None else "")).rstrip())
+
+
+def _number(value: float) -> str:
+    """Counts whole, all else to four digits."""
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"

@@ -238,11 +238,15 @@ def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) 
     each = COMPARED | {"memorised", "mifid"}
     names = {f"{name}{suffix}" for name in each for suffix in ("", "_se", "_floor")}
     names |= {"kid_spread", "kid_spread_floor"}
-    assert copies.keys() == {f"{name}/random" for name in names} | {"sharpness", "sharpness_se", "sharpness_floor"}
+    of_pixels = {"sharpness", "sharpness_se", "sharpness_floor", "samples", "samples_floor"}
+    assert copies.keys() == {f"{name}/random" for name in names} | of_pixels
+    assert (copies["samples"], copies["samples_floor"]) == (len(train), len(test))
     assert calls == [(1000, len(train)), (len(train), len(train))]
     assert copies["fid/random"] == pytest.approx(0, abs=1e-5)
     features = [extractor.features(split.take(np.arange(len(split))))[0] for split in (test, train)]
     assert copies["fid_floor/random"] == pytest.approx(fidelity(*features), rel=1e-5)
+    noise = by_random(Noise(), dataset, 150, seed=5)
+    assert (noise["samples"], noise["samples_floor"]) == (150, 150)
     noise = by_random(Noise(), dataset, 200, seed=5)
     assert noise == by_random(Noise(), dataset, 200, seed=5)
     assert noise["fid/random"] > 10 * noise["fid_floor/random"]
