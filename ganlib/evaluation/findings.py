@@ -31,7 +31,7 @@ MOST_COMPARED = 5_000
 MOST_BYTES = 256 << 20
 """Of features that are kept of a training split, for the nearest of each sample: 32,768 images by Inception, half a
 million by a dataset's classifier."""
-REVISION = 5
+REVISION = 6
 """Of what is kept beside a dataset: raised where it is found otherwise though no constant has another value."""
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ganlib.data import Dataset
-from ganlib.evaluation.names import bare
+from ganlib.errors import UserError
+from ganlib.evaluation.extractors import Extractor, extractor_for
+from ganlib.evaluation.names import bare, plain
 from ganlib.health import Verdict, amended
 from ganlib.health.history import Points
 from ganlib.recipe import Recipe
@@ -76,23 +79,36 @@ def _is_of_ticks(name: str) -> bool:
 
 def contents_of(run: RunFolder, folder: Path) -> RunContents:
     """All of it; pictures are drawn into `folder`. Raises UserError where the run's dataset is gone."""
-    facts, recipe, verdicts = run.facts(), run.recipe(), verdicts_of(run)
+    facts, recipe, verdicts, metrics = run.facts(), run.recipe(), verdicts_of(run), read_metrics(run.path)
     folder.mkdir(exist_ok=True)
     checkpoint = newest_checkpoint(run.path)
     pictures: list[Picture] = []
     if checkpoint is not None:
-        pictures = drawn_from(load_sampler(checkpoint), Dataset.open(facts.dataset_path), folder)
+        dataset = Dataset.open(facts.dataset_path)
+        pictures = drawn_from(load_sampler(checkpoint), dataset, folder, memory_judge(metrics, dataset))
     return RunContents(
         run.name,
         facts,
         recipe,
-        read_metrics(run.path),
+        metrics,
         verdicts,
         [(change.path, change.before, change.after) for change in amended(recipe, verdicts)[1]],
         pictures,
         frames(run.pictures),
         embedded_animation(run.pictures),
     )
+
+
+def memory_judge(metrics: Mapping[str, Points], dataset: Dataset) -> Extractor | None:
+    """The extractor by whose features an evaluation last looked for memorised images: those of the dataset are then
+    there. None where there is none, or it is another by now."""
+    judged = sorted((points[-1][0], name) for name, points in metrics.items() if name.startswith("memorised/"))
+    for _, name in reversed(judged):
+        with suppress(UserError):
+            extractor = extractor_for(dataset, plain(name).split("/")[1])
+            if name == f"memorised/{extractor.label}":
+                return extractor
+    return None
 
 
 def panels(every: Sequence[RunContents]) -> Iterator[tuple[str, dict[str, Points]]]:

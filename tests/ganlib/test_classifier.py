@@ -99,7 +99,8 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     assert 0 <= metrics["modes/kl_floor/classifier"] < 0.1
     assert 0 <= metrics["modes/kl_se/classifier"] < 0.01
     assert metrics.keys() == judged | modes | {
-        *("sharpness", "sharpness_se", "sharpness_floor", "samples", "samples_floor")
+        *(f"{name}{suffix}" for name in ("sharpness", "memorised_pixels") for suffix in ("", "_se", "_floor")),
+        *("samples", "samples_floor"),
     }
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from ganlib import Dataset, Recipe, Trainer
 from ganlib.data import Preparation, open_source, prepare_dataset
 from ganlib.errors import UserError
+from ganlib.evaluation.extractors import extractor_for
 from ganlib.training.checkpoint import checkpoint_name
 from pipelines.journal import Journal, read_entries, read_metrics
 from pipelines.report import rendered, write_report
@@ -53,7 +54,8 @@ def made(home: Path, dataset: Dataset, name: str, *overrides: str) -> RunFolder:
     with Journal(run.path, "evaluate") as journal:
         for images, fid, share in ((600, 12.5, 0.1), (1_200, 7.25, 0.2)):
             shares = {"modes/covered/classifier-0a0a0a0a": 9.0, "mode_share/classifier-0a0a0a0a/3": share}
-            journal.metrics(images, {"fid/random": fid, **shares})
+            memory = {f"memorised/{extractor_for(dataset, 'random').label}": 0.01}
+            journal.metrics(images, {"fid/random": fid, **shares, **memory})
     return run
 
 
@@ -117,11 +119,15 @@ def test_it_says_what_is_wrong_what_was_measured_and_the_recipe(page: str) -> No
     assert "gan train --from first --apply-advice" in page
 
 
-def test_the_pictures_lie_beside_it_and_go_to_mlflow(run: RunFolder, page: str) -> None:
+def test_the_pictures_lie_beside_it_and_go_to_mlflow(run: RunFolder, page: str, digits: Dataset) -> None:
     """Ten classes in rows of ten: 10 (16 + 2) + 2 pixels, four times enlarged."""
     folder = run.path / "report"
     names = ["classes.png", "interpolations.png", "nearest.png", "report.html", "samples.png"]
     assert sorted(path.name for path in folder.iterdir()) == names
+    # Sixteen samples, each with its nearest in pixels and its nearest in features: four, so twelve images, a row.
+    with Image.open(folder / "nearest.png") as picture:
+        assert picture.size == (12 * 18 * 4 + 8, 4 * 18 * 4 + 8)
+    assert f"nearest by the features of {extractor_for(digits, 'random').label}" in page
     with Image.open(folder / "classes.png") as picture:
         assert picture.size == (728, 728)
     with Image.open(folder / "interpolations.png") as picture:
