@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -154,6 +155,39 @@ def test_several_runs_are_overlaid_and_their_differences_listed(run: RunFolder, 
     fid = page[page.index("<h3>fid/random</h3>") :]
     assert fid[: fid.index("</ul>")].count("<polyline") == 2
     assert "Pictures of second" in page
+
+
+def test_the_charts_are_of_whatever_evaluations_have_measured(run: RunFolder) -> None:
+    """Of noise to image, of pairs (pix2pix), of translations (CycleGAN, StarGAN); classes and errors are no lines."""
+    label, points = "random-00000000", [(100, 1.0)]
+    noise = {f"{name}{suffix}/{label}": points for name in ("fid", "kid", "precision", "recall", "density", "coverage",
+             "memorised") for suffix in ("", "_se", "_floor")}  # fmt: skip
+    noise |= {f"kid_spread/{label}": points, "memorised_pixels": points, f"modes/covered/{label}": points,
+              f"fid_class/{label}": points, f"fid_class/{label}/7": points}  # fmt: skip
+    pairs = {f"fid_patch{suffix}/{label}": points for suffix in ("", "_se", "_floor")} | {"paired/l1": points}
+    moved = {f"{name}/{label}": points for name in ("fid_target", "fid_target_se", "fid_target_floor", "fid_before")}
+    moved |= {f"fid_target/{label}/blond": points}
+    contents = contents_of(run, run.path / "report")
+
+    def charts(metrics: dict[str, list[tuple[int, float]]]) -> dict[str, list[str]]:
+        one = replace(contents, metrics=metrics)
+        return {title: [line.replace(f"/{label}", "") for line in lines] for title, lines in panels([one])}
+
+    assert charts(noise) == {
+        "Frechet distance": ["fid", "fid_floor", "fid_class"],
+        "kernel distance": ["kid", "kid_floor"],
+        "precision and recall": ["precision", "recall", "density", "coverage"],
+        "memorised": ["memorised", "memorised_floor", "memorised_pixels"],
+        "modes": ["modes/covered"],
+    }
+    assert charts(pairs) == {"Frechet distance": ["fid_patch", "fid_patch_floor"]}
+    assert charts(moved) == {"Frechet distance": ["fid_target", "fid_target_floor", "fid_before"]}
+    # Side by side each metric has a chart of its own, and floors none: they are the dataset's.
+    several = dict(panels([replace(contents, metrics=noise), replace(contents, metrics=pairs, name="pairs")]))
+    assert [title.replace(f"/{label}", "") for title in several] == [
+        "fid", "fid_class", "fid_patch", "kid", "precision", "recall", "density", "coverage", "memorised",
+        "memorised_pixels", "modes/covered",
+    ]  # fmt: skip
 
 
 def test_fields_that_one_recipe_has_not_are_differences() -> None:
