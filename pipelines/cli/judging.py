@@ -137,8 +137,9 @@ def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
     preparation = dataset.manifest.preparation
     sizes = sizes_in(folder)
     if set(sizes) != {(preparation.size, preparation.size)}:
-        to = f"{preparation.size}x{preparation.size} (Lanczos, {preparation.fit})"
-        typer.echo(f"{folder}: {shown(sizes)}, brought to {to}")
+        whole = all(width == height for width, height in sizes)
+        cut = "" if whole else {"crop": "the centre square cut out, ", "pad": "padded to a square, "}[preparation.fit]
+        typer.echo(f"{folder}: {shown(sizes)}, {cut}brought to {preparation.size}x{preparation.size} (Lanczos)")
     samples = FolderSamples(folder, preparation)
     with Progress("evaluate") as progress:
         return judge_folder(samples, dataset, extractor, asked.workers, progress.update)

@@ -90,7 +90,7 @@ def test_images_of_other_sizes_are_brought_to_the_datasets_which_is_said(
     capsys.readouterr()
     assert gan("evaluate", made, "--against", "real", "--extractor", "random", *home) == 0
     out = capsys.readouterr().out
-    assert f"{made}: 20 of 32x48, brought to 16x16 (Lanczos, crop)" in out
+    assert f"{made}: 20 of 32x48, the centre square cut out, brought to 16x16 (Lanczos)" in out
     assert "fid/random-" in out
     assert "leave out --size" in refused(capsys, "evaluate", made, "--against", "real", "--size", 20, *home)
 
@@ -101,6 +101,11 @@ def test_two_folders_of_different_sizes_ask_for_one(
     small, large = write(tmp_path / "small", pictures(10, 16, 0)), write(tmp_path / "large", pictures(12, 24, 0))
     said = refused(capsys, "evaluate", small, "--against", large, *home)
     for part in (f"{small}: 10 of 16x16", f"{large}: 12 of 24x24", "--size N"):
+        assert part in said
+    # Of one size, but no squares: what would be done to them, and that others do it not.
+    wide = write(tmp_path / "wide", pictures(10, 32, 0)[:, :16])
+    said = refused(capsys, "evaluate", wide, "--against", wide, *home)
+    for part in (f"{wide}: 10 of 32x16", "the centre square cut out, all else of an image left out", "torch-fidelity"):
         assert part in said
     words = ["--against", large, "--size", 16, "--extractor", "random"]
     assert gan("evaluate", small, *words, *home) == 0
