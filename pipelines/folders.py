@@ -73,7 +73,8 @@ def common_side(folders: Sequence[Path]) -> int:
     said = "; ".join(f"{folder}: {shown(of_folder)}" for folder, of_folder in sizes.items())
     raise UserError(
         f"the images are not squares of one size ({said}): say --size N to bring them all to NxN, the centre "
-        "square cut out and resized by a Lanczos filter"
+        "square cut out, all else of an image left out, and resized by a Lanczos filter; torch-fidelity and its like "
+        "judge whole images, so their numbers are of something else"
     )
 
 

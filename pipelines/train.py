@@ -268,12 +268,17 @@ def followed(run: RunFolder, total: int) -> Iterator[None]:
         thread.join()
 
 
+def is_distance(name: str) -> bool:
+    """Whether a metric is a Frechet distance that is drawn: of any kind (patches, translations) and of its floor, but
+    of no class by itself, and no error."""
+    return name.startswith("fid") and name.count("/") == 1 and "_se/" not in name
+
+
 def draw(run: RunFolder, journal: Journal, epoch: int) -> None:
     """The curves, the animation and the sheet of the run so far, as artifacts. epoch: its length in images."""
     metrics = read_metrics(run.path)
     series = {title: {name: metrics.get(name, []) for name in names} for title, names in CURVES.items()}
-    distances = [name for name in metrics if name.startswith("fid") and name.count("/") == 1 and "_se/" not in name]
-    series["Frechet distance"] = {name: metrics[name] for name in distances}
+    series["Frechet distance"] = {name: metrics[name] for name in metrics if is_distance(name)}
     curves(series, run.pictures / "curves.png")
     samples = sorted(run.pictures.glob("samples-*.png"))
     animate(samples, run.pictures / "animation.gif")

@@ -1,4 +1,4 @@
-"""Everything that the features of one set of images say of it beside a reference, by bare names."""
+"""Everything that a pass over images says of them beside a reference, by bare names."""
 
 from __future__ import annotations
 
@@ -45,3 +45,15 @@ def compare(found: Findings, reference: Findings) -> dict[str, float]:
             errors = (deletion_error(values) for values in zip(*without, strict=True))
             metrics |= {f"{name}_se": error for name, error in zip(Scores._fields, errors, strict=True)}
     return metrics
+
+
+def sharpness_metrics(found: Findings, reference: Findings) -> dict[str, float]:
+    """`sharpness`, the mean `laplacian_variance` over the reference's, and, where `found` is in splits, `sharpness_se`.
+
+    {} of images that are too small, or all flat.
+    """
+    if found.sharpness is None or reference.sharpness is None or not reference.sharpness.value:
+        return {}
+    unit = reference.sharpness.value
+    error = {"sharpness_se": found.sharpness.error / unit} if len(found.splits) > 1 else {}
+    return {"sharpness": found.sharpness.value / unit, **error}

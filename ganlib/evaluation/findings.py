@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ganlib.data.dataset import Dataset
+from ganlib.data.dataset import Dataset, Split
 from ganlib.data.sealed import UNSEALED, read_sealed, write_sealed
 from ganlib.data.sources import SplitName
 from ganlib.data.storage import Location
@@ -32,7 +32,7 @@ MOST_COMPARED = 5_000
 MOST_BYTES = 256 << 20
 """Of features that are kept of a training split, for the nearest of each sample: 32,768 images by Inception, half a
 million by a dataset's classifier."""
-REVISION = 4
+REVISION = 6
 """Of what is kept beside a dataset: raised where it is found otherwise though no constant has another value."""
 
 
@@ -86,13 +86,20 @@ def reference_findings(dataset: Dataset, extractor: Extractor, split: SplitName,
     kept = _load(place)
     if kept is not None:
         return kept
-    rows = np.sort(drawn)  # images are read as they lie
-    order = np.searchsorted(rows, drawn if split == "train" else drawn[:MOST_COMPARED])
-    found = _gather(lambda first, count: images.take(rows[first : first + count]), len(rows), extractor, 1, order)
+    found = _of_rows(images, drawn, extractor, len(drawn) if split == "train" else MOST_COMPARED)
     if split == "train" and len(found.compared) > MOST_NEIGHBOURS:
         found = replace(found, distances=neighbour_distances(found.compared, MOST_NEIGHBOURS))
     _save(found, place)
     return found
+
+
+def halves(dataset: Dataset, extractor: Extractor, limit: int) -> tuple[Findings, Findings]:
+    """Of the first half of the training split in `drawn_order`, of `limit` images at most, and of the second, whole."""
+    images, drawn = dataset.split("train"), drawn_order(dataset, "train")
+    middle = len(drawn) // 2
+    parts = drawn[:middle][:limit], drawn[middle:]
+    first, second = (_of_rows(images, rows, extractor, MOST_COMPARED) for rows in parts)
+    return first, second
 
 
 def drawn_order(dataset: Dataset, split: SplitName) -> NDArray[np.int64]:
@@ -111,6 +118,13 @@ def kept_beside(dataset: Dataset, extractor: Extractor, name: str, suffix: str, 
     depends = [REVISION, BLOCK, MOST_COMPARED, MOST_BYTES, MOST_NEIGHBOURS, *constants]
     key = hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:8]
     return dataset.location / "reference" / f"{extractor.label}-{name}-{key}{suffix}"
+
+
+def _of_rows(images: Split, drawn: NDArray[np.int64], extractor: Extractor, kept: int) -> Findings:
+    """Of these rows of a split; the features of the first `kept` of them, in their order."""
+    rows = np.sort(drawn)  # images are read as they lie
+    order = np.searchsorted(rows, drawn[:kept])
+    return _gather(lambda first, count: images.take(rows[first : first + count]), len(rows), extractor, 1, order)
 
 
 def _gather(

@@ -6,9 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
 from ganlib.evaluation.confidence import Estimate
+from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.features import Features, tensor_of
+from ganlib.evaluation.findings import drawn_order, reference_findings
 from ganlib.evaluation.neighbours import TILE, nearest
 
 LOW = 0.01
@@ -16,6 +19,8 @@ LOW = 0.01
 MIFID_THRESHOLD = 0.1
 """The cosine distance that is in use with Inception's features."""
 _LEAST_DISTANCE = 1e-6
+BLOCK_BYTES = 128 << 20
+"""Of float32 pixels that are compared at once, on either side: a tile of small images, and of 256x256 in colour 170."""
 
 
 def memory_radius(held_out: NDArray[np.float64]) -> float:
@@ -61,16 +66,41 @@ def mifid(fid: float, distance: float, threshold: float = MIFID_THRESHOLD) -> fl
     return fid / (distance + _LEAST_DISTANCE) if distance < threshold else fid
 
 
-def nearest_in_pixels(images: NDArray[np.uint8], training: Split) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def nearest_in_pixels(
+    images: NDArray[np.uint8], training: Split, among: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Of uint8 [n, H, W, C] the nearest of a split: root mean square of the difference in [0, 1], and row.
 
-    float64 [n], int64 [n]. Reads all of the split, in blocks.
+    float64 [n], int64 [n]. among: the rows that are looked at, ascending; all where None. Reads them in blocks.
     """
-    queries = images.reshape(len(images), -1).astype(np.float32) / 255
+    among = np.arange(len(training)) if among is None else among
+    size = min(TILE, max(BLOCK_BYTES // (4 * images[0].size), 1))
     best, rows = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
-    for first in range(0, len(training), TILE):
-        block = training.take(np.arange(first, min(first + TILE, len(training))))
-        apart, at = nearest(queries, block.reshape(len(block), -1).astype(np.float32) / 255)
-        closer = apart < best
-        best, rows = np.where(closer, apart, best), np.where(closer, at + first, rows)
-    return best / np.sqrt(queries.shape[1]), rows
+    for top in range(0, len(images), size):
+        ours = slice(top, top + size)
+        queries = _pixels(images[ours])
+        for first in range(0, len(among), size):
+            taken = among[first : first + size]
+            apart, at = nearest(queries, _pixels(training.take(taken)))
+            rows[ours] = np.where(apart < best[ours], taken[at], rows[ours])
+            best[ours] = np.minimum(apart, best[ours])
+    return best / np.sqrt(images[0].size), rows
+
+
+def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32 [n, H * W * C] in [0, 1]."""
+    pixels = images.reshape(len(images), -1).astype(np.float32)
+    pixels /= 255
+    return pixels
+
+
+def nearest_in_features(
+    images: NDArray[np.uint8], dataset: Dataset, extractor: Extractor
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Of uint8 [n, H, W, C] the training images nearest by the features of `extractor`: distances, and rows.
+
+    float64 [n], int64 [n]. Among those whose features are kept with the dataset (`reference_findings`).
+    """
+    features = extractor.features(images)[0].astype(np.float32)
+    apart, at = nearest(features, reference_findings(dataset, extractor, "train").features)
+    return apart, drawn_order(dataset, "train")[at]

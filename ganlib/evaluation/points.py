@@ -44,7 +44,8 @@ def evaluate_points(
 
     P being the label of the density, or of the dataset where that is not known: `fid/P`: Frechet distance of the points
     themselves to the training split; `fid_se/P`: its standard error, of `2 * SPLITS` points and more; `fid_floor/P`:
-    that of the test split (its first `count` points). Of a known mixture also what `mode_metrics` says.
+    that of the test split (its first `count` points). `samples`, `samples_floor`: how many points the one and the other
+    are of. Of a known mixture also what `mode_metrics` says.
     """
     truth = known_truth(dataset.manifest.source.kind)
     label = label_of("points", dataset.digest) if truth is None else density_label(truth)
@@ -55,13 +56,13 @@ def evaluate_points(
         if progress:
             progress(first + size, count)
     points, reference = np.concatenate(parts), _points_of(dataset, "train")
-    metrics = {f"fid/{label}": point_distance(points, reference)}
+    metrics = {f"fid/{label}": point_distance(points, reference), "samples": float(count)}
     if count >= 2 * SPLITS:
         splits, whole = [_sums(part) for part in np.array_split(points, SPLITS)], _sums(reference)
         metrics[f"fid_se/{label}"] = jackknife_error(splits, lambda sums: frechet_distance(sums, whole))
     floor = _points_of(dataset, "test")[:count]
     if len(floor) > 1:
-        metrics[f"fid_floor/{label}"] = point_distance(floor, reference)
+        metrics |= {f"fid_floor/{label}": point_distance(floor, reference), "samples_floor": float(len(floor))}
     return metrics if truth is None else metrics | mode_metrics(points, truth)
 
 

@@ -137,8 +137,9 @@ def _folder(folder: Path, asked: Asked, home: Home) -> dict[str, float]:
     preparation = dataset.manifest.preparation
     sizes = sizes_in(folder)
     if set(sizes) != {(preparation.size, preparation.size)}:
-        to = f"{preparation.size}x{preparation.size} (Lanczos, {preparation.fit})"
-        typer.echo(f"{folder}: {shown(sizes)}, brought to {to}")
+        whole = all(width == height for width, height in sizes)
+        cut = "" if whole else {"crop": "the centre square cut out, ", "pad": "padded to a square, "}[preparation.fit]
+        typer.echo(f"{folder}: {shown(sizes)}, {cut}brought to {preparation.size}x{preparation.size} (Lanczos)")
     samples = FolderSamples(folder, preparation)
     with Progress("evaluate") as progress:
         return judge_folder(samples, dataset, extractor, asked.workers, progress.update)
@@ -173,6 +174,11 @@ def print_metrics(metrics: dict[str, float]) -> None:
         if name in folded:
             continue
         error, floor = (metrics.get(beside(name, what)) for what in ("se", "floor"))
-        said = f"{name:36s} {metrics[name]:10.4g}"
+        said = f"{name:36s} {_number(metrics[name]):>10s}"
         said += f"  ± {error:<9.2g}" if error is not None else " " * 13 * (floor is not None)
-        typer.echo((said + (f"  floor {floor:.4g}" if floor is not None else "")).rstrip())
+        typer.echo((said + (f"  floor {_number(floor)}" if floor is not None else "")).rstrip())
+
+
+def _number(value: float) -> str:
+    """Counts whole, all else to four digits."""
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4g}"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ganlib.data import Dataset
-from ganlib.evaluation.names import bare
+from ganlib.errors import UserError
+from ganlib.evaluation.extractors import Extractor, extractor_for
+from ganlib.evaluation.names import bare, plain
 from ganlib.health import Verdict, amended
 from ganlib.health.history import Points
 from ganlib.recipe import Recipe
@@ -20,10 +23,20 @@ from pipelines.health import verdicts_of
 from pipelines.journal import read_metrics
 from pipelines.report.pictures import Picture, drawn_from, embedded_animation, frames
 from pipelines.run_folder import RunFacts, RunFolder
-from pipelines.train import CURVES
+from pipelines.train import CURVES, is_distance
 
 LONG = ("mode_share/", "mode_share_se/", "fid_class/", "fid_class_floor/", "fid_class_se/")
 """Metrics of which there is one a class: a page of numbers that nobody reads unless asked for."""
+
+
+EVALUATED: dict[str, Callable[[str], bool]] = {
+    "Frechet distance": is_distance,
+    "kernel distance": lambda name: bare(name) in ("kid", "kid_floor"),
+    "precision and recall": lambda name: bare(name) in ("precision", "recall", "density", "coverage"),
+    "memorised": lambda name: bare(name).removesuffix("_floor") in ("memorised", "memorised_pixels"),
+    "modes": lambda name: bare(name) == "modes/covered",
+}
+"""Charts of what evaluations say, each where a run has it, and which metrics are its lines."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +89,36 @@ def _is_of_ticks(name: str) -> bool:
 
 def contents_of(run: RunFolder, folder: Path) -> RunContents:
     """All of it; pictures are drawn into `folder`. Raises UserError where the run's dataset is gone."""
-    facts, recipe, verdicts = run.facts(), run.recipe(), verdicts_of(run)
+    facts, recipe, verdicts, metrics = run.facts(), run.recipe(), verdicts_of(run), read_metrics(run.path)
     folder.mkdir(exist_ok=True)
     checkpoint = newest_checkpoint(run.path)
     pictures: list[Picture] = []
     if checkpoint is not None:
-        pictures = drawn_from(load_sampler(checkpoint), Dataset.open(facts.dataset_path), folder)
+        dataset = Dataset.open(facts.dataset_path)
+        pictures = drawn_from(load_sampler(checkpoint), dataset, folder, memory_judge(metrics, dataset))
     return RunContents(
         run.name,
         facts,
         recipe,
-        read_metrics(run.path),
+        metrics,
         verdicts,
         [(change.path, change.before, change.after) for change in amended(recipe, verdicts)[1]],
         pictures,
         frames(run.pictures),
         embedded_animation(run.pictures),
     )
+
+
+def memory_judge(metrics: Mapping[str, Points], dataset: Dataset) -> Extractor | None:
+    """The extractor by whose features an evaluation last looked for memorised images: those of the dataset are then
+    there. None where there is none, or it is another by now."""
+    judged = sorted((points[-1][0], name) for name, points in metrics.items() if name.startswith("memorised/"))
+    for _, name in reversed(judged):
+        with suppress(UserError):
+            extractor = extractor_for(dataset, plain(name).split("/")[1])
+            if name == f"memorised/{extractor.label}":
+                return extractor
+    return None
 
 
 def panels(every: Sequence[RunContents]) -> Iterator[tuple[str, dict[str, Points]]]:
@@ -103,11 +129,13 @@ def panels(every: Sequence[RunContents]) -> Iterator[tuple[str, dict[str, Points
             lines = {name: one.metrics[name] for name in names if one.metrics.get(name)}
             if lines:
                 yield title, lines
-        distances = {name: points for name, points in one.evaluated.items() if name.startswith("fid/")}
-        covered = {name: points for name, points in one.evaluated.items() if bare(name) == "modes/covered"}
-        yield from ((title, lines) for title, lines in (("Frechet distance", distances), ("modes", covered)) if lines)
+        for title, drawn in EVALUATED.items():
+            lines = {name: points for name, points in one.evaluated.items() if drawn(name)}
+            if lines:
+                yield title, lines
         return
-    judged = [name for one in every for name in one.evaluated if name.startswith("fid/")]
+    known = dict.fromkeys(name for one in every for name in one.evaluated if "_floor" not in name)
+    judged = [name for drawn in EVALUATED.values() for name in known if drawn(name)]
     for name in dict.fromkeys([*judged, *chain.from_iterable(CURVES.values())]):
         lines = {one.name: one.metrics[name] for one in every if one.metrics.get(name)}
         if lines:

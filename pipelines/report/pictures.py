@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ganlib.data import Dataset
-from ganlib.evaluation.memorisation import nearest_in_pixels
+from ganlib.evaluation.extractor import Extractor
+from ganlib.evaluation.memorisation import nearest_in_features, nearest_in_pixels
 from ganlib.files import write_atomically
 from ganlib.inputs import told_of
 from ganlib.methods.noise_to_image import NoiseToImage
@@ -48,17 +49,22 @@ class Picture:
     data: str
 
 
-def drawn_from(sampler: Sampler, dataset: Dataset, folder: Path) -> list[Picture]:
-    """Samples, interpolations, nearest training images and per-class rows: those that the generator can have."""
+def drawn_from(sampler: Sampler, dataset: Dataset, folder: Path, extractor: Extractor | None = None) -> list[Picture]:
+    """Samples, interpolations, nearest training images and per-class rows: those that the generator can have.
+
+    extractor: by whose features training images are nearest too, where one is given.
+    """
     found = []
-    for stem, title, says, picture in _drawn(sampler, dataset):
+    for stem, title, says, picture in _drawn(sampler, dataset, extractor):
         path = folder / f"{stem}.png"
         write_atomically(path, png(picture))
         found.append(Picture(title, says, path, embedded(picture)))
     return found
 
 
-def _drawn(sampler: Sampler, dataset: Dataset) -> Iterator[tuple[str, str, str, Image.Image]]:
+def _drawn(
+    sampler: Sampler, dataset: Dataset, extractor: Extractor | None
+) -> Iterator[tuple[str, str, str, Image.Image]]:
     """(stem of the file, title, what is to be seen, picture) of each."""
     recipe, method, train = sampler.recipe, sampler.method, dataset.split("train")
     seen = f"at {sampler.images_seen:,} images seen, from the fixed noise"
@@ -87,7 +93,15 @@ def _drawn(sampler: Sampler, dataset: Dataset) -> Iterator[tuple[str, str, str, 
         f"each sample, and to its right the training image nearest in pixels, of all {len(train):,}; between the two a "
         f"root mean square of {apart.mean():.3f} of the range in the mean, {apart.min():.3f} at the least"
     )
-    yield "nearest", "Nearest training images", says, side_by_side(samples, train.take(rows))
+    views = [samples, train.take(rows)]
+    if extractor is not None:
+        apart, rows = nearest_in_features(samples, dataset, extractor)
+        views.append(train.take(rows))
+        says += (
+            f"; and further right the one nearest by the features of {extractor.label}, {apart.mean():.3g} away in the "
+            f"mean, {apart.min():.3g} at the least"
+        )
+    yield "nearest", "Nearest training images", says, side_by_side(*views)
 
 
 def frames(folder: Path) -> list[tuple[int, str]]:

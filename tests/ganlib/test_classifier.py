@@ -92,12 +92,16 @@ def test_evaluation_with_the_classifier(classified: Dataset) -> None:
     judged = {f"kid_spread{suffix}/classifier" for suffix in ("", "_floor")}
     judged |= {f"{name}{suffix}/classifier" for name in of_features for suffix in ("", "_se", "_floor")}
     modes = {f"{name}{suffix}" for name in ("modes/covered", "modes/kl", "mode_share_min") for suffix in ("", "_se")}
-    modes = {f"{name}/classifier" for name in modes | {"modes/covered_floor", "modes/kl_floor"}}
+    modes |= {"modes/covered_floor", "modes/kl_floor", "mode_share_min_floor"}
+    modes = {f"{name}/classifier" for name in modes}
     modes |= {f"mode_share{suffix}/classifier/{digit}" for digit in range(10) for suffix in ("", "_se")}
     assert metrics["modes/covered_floor/classifier"] == 10
     assert 0 <= metrics["modes/kl_floor/classifier"] < 0.1
     assert 0 <= metrics["modes/kl_se/classifier"] < 0.01
-    assert metrics.keys() == judged | modes | {"sharpness", "sharpness_se", "sharpness_floor"}
+    assert metrics.keys() == judged | modes | {
+        *(f"{name}{suffix}" for name in ("sharpness", "memorised_pixels") for suffix in ("", "_se", "_floor")),
+        *("samples", "samples_floor"),
+    }
 
 
 def test_the_classifier_is_the_same_every_time_it_is_trained(few: Dataset, tmp_path: Path) -> None:

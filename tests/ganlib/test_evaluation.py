@@ -238,11 +238,16 @@ def test_evaluation_without_a_classifier_says_so_in_its_names(dataset: Dataset) 
     each = COMPARED | {"memorised", "mifid"}
     names = {f"{name}{suffix}" for name in each for suffix in ("", "_se", "_floor")}
     names |= {"kid_spread", "kid_spread_floor"}
-    assert copies.keys() == {f"{name}/random" for name in names} | {"sharpness", "sharpness_se", "sharpness_floor"}
+    of_pixels = {f"{name}{suffix}" for name in ("sharpness", "memorised_pixels") for suffix in ("", "_se", "_floor")}
+    of_pixels |= {"samples", "samples_floor"}
+    assert copies.keys() == {f"{name}/random" for name in names} | of_pixels
+    assert (copies["samples"], copies["samples_floor"]) == (len(train), len(test))
     assert calls == [(1000, len(train)), (len(train), len(train))]
     assert copies["fid/random"] == pytest.approx(0, abs=1e-5)
     features = [extractor.features(split.take(np.arange(len(split))))[0] for split in (test, train)]
     assert copies["fid_floor/random"] == pytest.approx(fidelity(*features), rel=1e-5)
+    noise = by_random(Noise(), dataset, 150, seed=5)
+    assert (noise["samples"], noise["samples_floor"]) == (150, 150)
     noise = by_random(Noise(), dataset, 200, seed=5)
     assert noise == by_random(Noise(), dataset, 200, seed=5)
     assert noise["fid/random"] > 10 * noise["fid_floor/random"]
@@ -254,7 +259,7 @@ def test_copies_of_the_data_are_perfect_but_for_being_copies(dataset: Dataset) -
     copies, real = by_random(Copies(dataset), dataset, len(train)), by_random(Held(dataset), dataset, len(test))
     for name in ("precision", "recall", "coverage"):
         assert copies[f"{name}/random"] == 1
-    assert copies["memorised/random"] == 1
+    assert copies["memorised/random"] == copies["memorised_pixels"] == 1
     assert copies["sharpness"] == pytest.approx(1, rel=1e-9)
     # Held-out images are what the floor is of; and of them a percent is memorised by definition.
     for name in COMPARED - {"kid"}:  # in which the order of the images decides who is compared with whom
@@ -262,6 +267,7 @@ def test_copies_of_the_data_are_perfect_but_for_being_copies(dataset: Dataset) -
     assert abs(real["kid/random"] - real["kid_floor/random"]) < 4 * real["kid_se/random"]
     assert real["memorised/random"] == pytest.approx(0.01, abs=1 / len(test))
     assert real["memorised/random"] == real["memorised_floor/random"]
+    assert real["memorised_pixels"] == real["memorised_pixels_floor"] == pytest.approx(0.01, abs=1 / len(test))
     assert real["mifid/random"] == real["fid/random"]
     assert real["mifid_floor/random"] == real["fid_floor/random"]
     assert real["mifid_se/random"] == real["fid_se/random"]
@@ -288,6 +294,33 @@ class Corners:
 
     def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
         return self.images[first : first + count]
+
+
+class Half:
+    """Copies of training images with a grey level more or less in each pixel, and real images in turn."""
+
+    def __init__(self, dataset: Dataset):
+        images = dataset.split("train").take(np.arange(80))
+        self.images = np.stack([np.where(images > 127, images - 1, images + 1), Held(dataset).sample(80)], 1)
+
+    def sample(self, count: int, seed: int = 0, first: int = 0) -> np.ndarray:
+        return self.images.reshape(-1, 16, 16, 1)[first : first + count].astype(np.uint8)
+
+
+def test_copies_are_found_in_pixels_by_the_rule_of_features(dataset: Dataset) -> None:
+    """By all distances to all: closer than all but a percent of the held-out images are."""
+    train, test = (split.take(np.arange(len(split))) / 255 for split in (dataset.split("train"), dataset.split("test")))
+
+    def apart(images: np.ndarray) -> np.ndarray:
+        return np.array([np.square(train - image).mean((1, 2, 3)).min() for image in images])
+
+    radius = np.sort(apart(test))[(len(test) - 1) // 100]
+    expected = apart(Half(dataset).sample(160) / 255) < radius
+    assert expected[::2].all()
+    found = by_random(Half(dataset), dataset, 160)
+    assert found["memorised_pixels"] == expected.mean()
+    assert found["memorised_pixels_se"] == pytest.approx(expected.std(ddof=1) / np.sqrt(160), rel=1e-9)
+    assert 0.5 <= found["memorised_pixels"] < 0.55
 
 
 def test_what_is_counted_of_modes_has_its_error(dataset: Dataset) -> None:

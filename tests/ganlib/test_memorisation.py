@@ -1,5 +1,8 @@
 """Samples that are copies of training images, that are held-out images, and what lies between."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,9 +13,12 @@ from ganlib.evaluation.memorisation import (
     memorised_share,
     memory_radius,
     mifid,
+    nearest_in_features,
     nearest_in_pixels,
 )
 from ganlib.evaluation.neighbours import nearest
+from ganlib.evaluation.random_network import RandomExtractor
+from ganlib.networks.base import ImageShape
 
 from .test_neighbours import cloud
 
@@ -60,12 +66,38 @@ def test_mifid_is_the_frechet_distance_unless_samples_are_too_near() -> None:
 
 def test_the_nearest_in_pixels_is_the_image_itself(digits16: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """And of an image a grey level off in every pixel, that one, 1/255 away; in whichever block it lies."""
-    monkeypatch.setattr("ganlib.evaluation.memorisation.TILE", 1_000)
+    monkeypatch.setattr("ganlib.evaluation.memorisation.BLOCK_BYTES", 1_000 * 4 * 16 * 16)
     train = digits16.split("train")
     own = train.take(np.array([7, 1_200]))
+    apart, rows = nearest_in_pixels(own.repeat(600, 0), train)
+    assert rows.tolist() == [7] * 600 + [1_200] * 600
     apart, rows = nearest_in_pixels(own, train)
     assert (train.take(rows) == own).all()
     assert apart.tolist() == [0, 0]
     apart, rows = nearest_in_pixels(np.where(own > 127, own - 1, own + 1).astype(np.uint8), train)
     assert (train.take(rows) == own).all()
     assert apart == pytest.approx(1 / 255, rel=1e-5)
+    # Among some rows, their nearest is one of these.
+    among = np.array([3, 7, 900])
+    apart, rows = nearest_in_pixels(own, train, among)
+    squares = np.square(own[:, None] / 255 - train.take(among)[None] / 255).mean((2, 3, 4))
+    assert rows.tolist() == among[squares.argmin(1)].tolist()
+    assert apart == pytest.approx(np.sqrt(squares.min(1)), abs=1e-6)
+
+
+def test_the_nearest_in_features_is_the_image_itself_whatever_the_order_of_what_is_kept(
+    digits16: Dataset, tmp_path: Path
+) -> None:
+    dataset = Dataset.open(shutil.copytree(digits16.path, tmp_path / digits16.path.name))
+    extractor, train = RandomExtractor(ImageShape(16, 16, 1)), dataset.split("train")
+    own = train.take(np.array([7, 1_200, 3]))
+    apart, rows = nearest_in_features(own, dataset, extractor)
+    assert (train.take(rows) == own).all()
+    assert apart == pytest.approx(0, abs=1e-3)
+    # Of held-out images by all distances to all of them.
+    held = dataset.split("test").take(np.arange(5))
+    ours, theirs = (extractor.features(images)[0] for images in (held, train.take(np.arange(len(train)))))
+    every = np.linalg.norm(ours[:, None] - theirs[None], axis=2)
+    apart, rows = nearest_in_features(held, dataset, extractor)
+    assert rows.tolist() == every.argmin(1).tolist()
+    assert apart == pytest.approx(every.min(1), rel=1e-4)

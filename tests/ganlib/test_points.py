@@ -119,6 +119,7 @@ def test_a_dataset_of_points_is_judged_by_its_density(ring: Dataset) -> None:
     labelled = evaluate(
         Drawn(ring_truth(), 2_500), ring, 2_500, 0, progress=lambda done, total: seen.append((done, total))
     )
+    assert (labelled["samples"], labelled["samples_floor"]) == (2_500, len(ring.split("test")))
     assert meant("fid/points", labelled) == meant("fid", labelled) == [f"fid/{density_label(ring_truth())}"]
     found = {bare(name): value for name, value in labelled.items()}
     assert seen == [(1_000, 2_500), (2_000, 2_500), (2_500, 2_500)]
@@ -134,7 +135,9 @@ def test_points_of_an_unknown_density_have_their_distance_alone(ring: Dataset) -
     unknown = Dataset(ring.location, ring.manifest.model_copy(update={"source": source}))
     label = label_of("points", ring.digest)
     families = ("fid", "fid_se", "fid_floor")
-    assert set(evaluate(Drawn(ring_truth(), 500), unknown, 500, 0)) == {f"{name}/{label}" for name in families}
+    assert set(evaluate(Drawn(ring_truth(), 500), unknown, 500, 0)) == {
+        *(f"{name}/{label}" for name in families), "samples", "samples_floor"
+    }  # fmt: skip
 
 
 def test_points_of_different_densities_share_no_name() -> None:

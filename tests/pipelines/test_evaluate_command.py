@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
+from ganlib.data import Dataset
 from ganlib.data.preparation import Preparation
+from ganlib.evaluation.findings import drawn_order
 from ganlib.evaluation.names import meant, metric_value
 from ganlib.evaluation.random_network import RandomExtractor
 from ganlib.networks.base import ImageShape
@@ -49,7 +51,16 @@ def test_two_folders_need_no_checkpoint(tmp_path: Path, home: list[object]) -> N
     assert gan("evaluate", folders[1], *words, *home) == 0
     again = json.loads((tmp_path / "said.json").read_text())["metrics"]
     assert metric_value(again, "fid/random") == pytest.approx(0, abs=1e-5 * expected)
-    assert not meant("fid_floor/random", again)
+    # The floor is of one half of the reference, as many as there are samples at most, beside the other half.
+    assert (metrics["samples"], metrics["samples_floor"]) == (30, 20)
+    (manifest,) = (tmp_path / "home" / "datasets").glob("*/manifest.json")
+    real = Dataset.open(manifest.parent)
+    drawn = real.split("train").take(drawn_order(real, "train"))
+    halves = (torch.from_numpy(RandomExtractor(ImageShape(24, 24, 3)).features(half)[0]) for half in np.split(drawn, 2))
+    floor = fid_statistics_to_metric(*map(fid_features_to_statistics, halves), verbose=False)[KEY_METRIC_FID]
+    assert metric_value(metrics, "fid_floor/random") == pytest.approx(floor, rel=1e-5)
+    assert abs(metrics["sharpness_floor"] - 1) < 0.1
+    assert not meant("memorised", metrics)  # nothing is held out
     # Minutes go into the network without labels where it is asked for, or none is.
     assert not list(tmp_path.rglob("instances.safetensors"))
     assert gan("evaluate", *folders[:1], *words[:2], *home) == 0
@@ -79,7 +90,7 @@ def test_images_of_other_sizes_are_brought_to_the_datasets_which_is_said(
     capsys.readouterr()
     assert gan("evaluate", made, "--against", "real", "--extractor", "random", *home) == 0
     out = capsys.readouterr().out
-    assert f"{made}: 20 of 32x48, brought to 16x16 (Lanczos, crop)" in out
+    assert f"{made}: 20 of 32x48, the centre square cut out, brought to 16x16 (Lanczos)" in out
     assert "fid/random-" in out
     assert "leave out --size" in refused(capsys, "evaluate", made, "--against", "real", "--size", 20, *home)
 
@@ -90,6 +101,11 @@ def test_two_folders_of_different_sizes_ask_for_one(
     small, large = write(tmp_path / "small", pictures(10, 16, 0)), write(tmp_path / "large", pictures(12, 24, 0))
     said = refused(capsys, "evaluate", small, "--against", large, *home)
     for part in (f"{small}: 10 of 16x16", f"{large}: 12 of 24x24", "--size N"):
+        assert part in said
+    # Of one size, but no squares: what would be done to them, and that others do it not.
+    wide = write(tmp_path / "wide", pictures(10, 32, 0)[:, :16])
+    said = refused(capsys, "evaluate", wide, "--against", wide, *home)
+    for part in (f"{wide}: 10 of 32x16", "the centre square cut out, all else of an image left out", "torch-fidelity"):
         assert part in said
     words = ["--against", large, "--size", 16, "--extractor", "random"]
     assert gan("evaluate", small, *words, *home) == 0
@@ -115,11 +131,12 @@ def test_a_score_stands_beside_its_error_and_its_floor(capsys: pytest.CaptureFix
         "fid/random-00000000": 1.25, "fid_se/random-00000000": 0.05, "fid_floor/random-00000000": 0.5,
         "modes/kl/classifier-00000000": 0.25, "modes/kl_se/classifier-00000000": 0.01,
         "modes/kl_floor/classifier-00000000": 0.125, "sharpness": 0.75, "sharpness_floor": 1.0,
-        "mode_share/classifier-00000000/3": 0.1, "paired_se/l1": 0.5,
+        "mode_share/classifier-00000000/3": 0.1, "paired_se/l1": 0.5, "samples": 10_000.0, "samples_floor": 359.0,
     })  # fmt: skip
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["fid/random-00000000", "1.25", "±", "0.05", "floor", "0.5"],
         ["modes/kl/classifier-00000000", "0.25", "±", "0.01", "floor", "0.125"],
         ["sharpness", "0.75", "floor", "1"],
         ["paired_se/l1", "0.5"],
+        ["samples", "10000", "floor", "359"],
     ]

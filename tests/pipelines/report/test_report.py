@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from ganlib import Dataset, Recipe, Trainer
 from ganlib.data import Preparation, open_source, prepare_dataset
 from ganlib.errors import UserError
+from ganlib.evaluation.extractors import extractor_for
 from ganlib.training.checkpoint import checkpoint_name
 from pipelines.journal import Journal, read_entries, read_metrics
 from pipelines.report import rendered, write_report
@@ -53,7 +55,8 @@ def made(home: Path, dataset: Dataset, name: str, *overrides: str) -> RunFolder:
     with Journal(run.path, "evaluate") as journal:
         for images, fid, share in ((600, 12.5, 0.1), (1_200, 7.25, 0.2)):
             shares = {"modes/covered/classifier-0a0a0a0a": 9.0, "mode_share/classifier-0a0a0a0a/3": share}
-            journal.metrics(images, {"fid/random": fid, **shares})
+            memory = {f"memorised/{extractor_for(dataset, 'random').label}": 0.01}
+            journal.metrics(images, {"fid/random": fid, **shares, **memory})
     return run
 
 
@@ -117,11 +120,15 @@ def test_it_says_what_is_wrong_what_was_measured_and_the_recipe(page: str) -> No
     assert "gan train --from first --apply-advice" in page
 
 
-def test_the_pictures_lie_beside_it_and_go_to_mlflow(run: RunFolder, page: str) -> None:
+def test_the_pictures_lie_beside_it_and_go_to_mlflow(run: RunFolder, page: str, digits: Dataset) -> None:
     """Ten classes in rows of ten: 10 (16 + 2) + 2 pixels, four times enlarged."""
     folder = run.path / "report"
     names = ["classes.png", "interpolations.png", "nearest.png", "report.html", "samples.png"]
     assert sorted(path.name for path in folder.iterdir()) == names
+    # Sixteen samples, each with its nearest in pixels and its nearest in features: four, so twelve images, a row.
+    with Image.open(folder / "nearest.png") as picture:
+        assert picture.size == (12 * 18 * 4 + 8, 4 * 18 * 4 + 8)
+    assert f"nearest by the features of {extractor_for(digits, 'random').label}" in page
     with Image.open(folder / "classes.png") as picture:
         assert picture.size == (728, 728)
     with Image.open(folder / "interpolations.png") as picture:
@@ -148,6 +155,39 @@ def test_several_runs_are_overlaid_and_their_differences_listed(run: RunFolder, 
     fid = page[page.index("<h3>fid/random</h3>") :]
     assert fid[: fid.index("</ul>")].count("<polyline") == 2
     assert "Pictures of second" in page
+
+
+def test_the_charts_are_of_whatever_evaluations_have_measured(run: RunFolder) -> None:
+    """Of noise to image, of pairs (pix2pix), of translations (CycleGAN, StarGAN); classes and errors are no lines."""
+    label, points = "random-00000000", [(100, 1.0)]
+    noise = {f"{name}{suffix}/{label}": points for name in ("fid", "kid", "precision", "recall", "density", "coverage",
+             "memorised") for suffix in ("", "_se", "_floor")}  # fmt: skip
+    noise |= {f"kid_spread/{label}": points, "memorised_pixels": points, f"modes/covered/{label}": points,
+              f"fid_class/{label}": points, f"fid_class/{label}/7": points}  # fmt: skip
+    pairs = {f"fid_patch{suffix}/{label}": points for suffix in ("", "_se", "_floor")} | {"paired/l1": points}
+    moved = {f"{name}/{label}": points for name in ("fid_target", "fid_target_se", "fid_target_floor", "fid_before")}
+    moved |= {f"fid_target/{label}/blond": points}
+    contents = contents_of(run, run.path / "report")
+
+    def charts(metrics: dict[str, list[tuple[int, float]]]) -> dict[str, list[str]]:
+        one = replace(contents, metrics=metrics)
+        return {title: [line.replace(f"/{label}", "") for line in lines] for title, lines in panels([one])}
+
+    assert charts(noise) == {
+        "Frechet distance": ["fid", "fid_floor", "fid_class"],
+        "kernel distance": ["kid", "kid_floor"],
+        "precision and recall": ["precision", "recall", "density", "coverage"],
+        "memorised": ["memorised", "memorised_floor", "memorised_pixels"],
+        "modes": ["modes/covered"],
+    }
+    assert charts(pairs) == {"Frechet distance": ["fid_patch", "fid_patch_floor"]}
+    assert charts(moved) == {"Frechet distance": ["fid_target", "fid_target_floor", "fid_before"]}
+    # Side by side each metric has a chart of its own, and floors none: they are the dataset's.
+    several = dict(panels([replace(contents, metrics=noise), replace(contents, metrics=pairs, name="pairs")]))
+    assert [title.replace(f"/{label}", "") for title in several] == [
+        "fid", "fid_class", "fid_patch", "kid", "precision", "recall", "density", "coverage", "memorised",
+        "memorised_pixels", "modes/covered",
+    ]  # fmt: skip
 
 
 def test_fields_that_one_recipe_has_not_are_differences() -> None:
