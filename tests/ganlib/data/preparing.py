@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from typing import Any
 
@@ -32,7 +33,7 @@ def kill(into: str, moment: int) -> None:
 
     def fsync(descriptor: Any) -> None:
         nonlocal seen
-        seen += 1
+        seen += stat.S_ISREG(os.fstat(descriptor).st_mode)  # not of the folder that it is in
         if seen == moment:
             os.kill(os.getpid(), signal.SIGKILL)
         real(descriptor)
