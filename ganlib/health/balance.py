@@ -54,7 +54,7 @@ def _winning(history: History) -> list[Verdict]:
 
 def _vanishing(history: History) -> list[Verdict]:
     norms = history.ticks("gradient/generator")
-    if norms is None:
+    if norms is None or np.isnan(norms[history.early]).all():
         return []
     # The greatest of its start: where D wins within the first tick, the others of the start have vanished too.
     start = float(np.nanmax(norms[history.early]))

@@ -40,7 +40,7 @@ def sampler(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Sample
 
 def called(dataset: Dataset, images: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        _, logits = load_classifier(dataset)(normalise(torch.from_numpy(images)))
+        _, logits = load_classifier(dataset)(normalise(torch.from_numpy(images.copy())))
     return logits.argmax(1).numpy()
 
 
