@@ -1,13 +1,15 @@
-"""Tuning: against Ray's PBT example, ASHA and TPE against random search, and what a study costs besides its trainings.
+"""Tuning: against Ray's PBT example, ASHA and TPE against random search, what a study costs besides its trainings, and
+how many samples its rankings take.
 
     python -m tests.benchmarks.tuning asha tpe      on the table of `tuning_table`; a minute
     python -m tests.benchmarks.tuning overhead      a study of 8 trials of `digits`; some minutes
+    python -m tests.benchmarks.tuning ranking       24 trainings of seconds, each judged often; some minutes
     python -m tests.benchmarks.tuning pbt --minutes 16 --source ../shared/data/mnist
 
 asha: images seen by all trials until one is within 10 percent of the best of random search, over all that random
 search saw. tpe: best loss after as many trials, over random search's. Both are medians of five seeds; the first trials
 of ASHA are random search's. overhead: wall time over the sum of trainings divided by how many run at once, of those
-trials that run in processes which have run one before. pbt: see `tuning_pbt`.
+trials that run in processes which have run one before. ranking: see `tuning_ranking`. pbt: see `tuning_pbt`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from tests.benchmarks.report import Target, arguments, conclude, machine, show
 from tests.benchmarks.tuning_pbt import against_pbt
+from tests.benchmarks.tuning_ranking import ranking
 from tests.benchmarks.tuning_simulation import Table, simulate
 from tests.benchmarks.tuning_table import RUNGS, SMALL
 
@@ -39,7 +42,9 @@ PROPER = {
 
 
 def main() -> None:
-    runs: dict[str, Callable[..., list[Target]]] = {"asha": asha, "tpe": tpe, "overhead": overhead, "pbt": against_pbt}
+    runs: dict[str, Callable[..., list[Target]]] = {
+        "asha": asha, "tpe": tpe, "overhead": overhead, "ranking": ranking, "pbt": against_pbt,
+    }  # fmt: skip
     parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *runs], metavar="NAME", help=f"of {', '.join(runs)}; or all")
     parser.add_argument("--minutes", type=float, default=16.0, help="of training, of either side of pbt")
