@@ -10,8 +10,8 @@ from ganlib.evaluation.names import plain
 Direction = Literal["min", "max"]
 
 LESS: frozenset[str] = frozenset({
-    "cycle_l1", "fid", "fid_class", "fid_patch", "fid_target", "kid", "memorised", "mifid", "modes_kl", "paired_l1",
-    "paired_lpips", "path_length", "reconstruction_l1",
+    "cycle_l1", "fid", "fid_class", "fid_patch", "fid_target", "kid", "memorised", "memorised_pixels", "mifid",
+    "modes_kl", "paired_l1", "paired_lpips", "path_length", "reconstruction_l1",
 })  # fmt: skip
 MORE: frozenset[str] = frozenset({
     "agreement", "box_iou", "called", "coverage", "density", "inception_score", "mode_share_min", "modes_covered",
@@ -19,9 +19,11 @@ MORE: frozenset[str] = frozenset({
 })  # fmt: skip
 """Families of metrics, as `family` names them, of which less or more is better."""
 
-NEITHER: frozenset[str] = frozenset({"judge_accuracy", "mode_share", "paired_images", "sharpness"})
+NEITHER: frozenset[str] = frozenset({
+    "judge_accuracy", "kid_spread", "mode_share", "paired_images", "samples", "sharpness",
+})  # fmt: skip
 """What no generator is better by having more or less of: the judge's own, counts, shares that should be those of the
-data, a sharpness that should be that of real images."""
+data, a sharpness that should be that of real images, how far subsets of the samples are from being alike."""
 
 BESIDE = ("_se", "_floor", "_before", "_real", "_of_mean")
 """Endings of what stands beside a metric: its error, and what other images than the generator's have."""
