@@ -52,7 +52,8 @@ def evaluate_checkpoint(
     config = config or its_own
     metrics = run.evaluation(checkpoint, config) or {}
     name = extractor_name(sampler.recipe.method, dataset, config.extractor)
-    if not metrics or (name is not None and not judged_by(metrics, name)):
+    distances = [metric for metric in metrics if metric.startswith("fid")]  # it may have counted beside another
+    if not metrics or (name is not None and not judged_by(distances, name)):
         metrics |= judge_with(run.path / checkpoint, dataset, config, workers, progress)
         run.keep_evaluation(checkpoint, config, metrics)
     if config == its_own:

@@ -16,9 +16,9 @@ from PIL import Image
 from ganlib.data import Dataset
 from ganlib.evaluation.names import meant
 from ganlib.files import file_digest
-from pipelines.cli import main
 from pipelines.run_folder import RunFolder
 from pipelines.shipped import shipped_recipes
+from tests.pipelines.command import gan, refused
 
 SMALL = [
     "train.images=640", "train.tick=128", "train.sample_every=256", "train.checkpoint_every=256",
@@ -40,30 +40,6 @@ def home(tmp_path_factory, sqlite_tracking_uri):
     path = tmp_path_factory.mktemp("home")
     assert gan("train", "digits", *SMALL, "--home", path, "--tracking", sqlite_tracking_uri) == 0
     return path
-
-
-def gan(*words: object) -> int:
-    """Runs the command in this process; its exit status."""
-    before = sys.argv
-    sys.argv = ["gan", *map(str, words)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
-
-
-def refused(capsys, *words: object) -> str:
-    """The one line with which the command refuses `words`."""
-    capsys.readouterr()
-    assert gan(*words) == 2
-    said = capsys.readouterr().err.strip()
-    assert said.startswith("gan: ")
-    assert "\n" not in said
-    assert "Traceback" not in said
-    return said
 
 
 def the_run(home: Path) -> RunFolder:

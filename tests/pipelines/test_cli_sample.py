@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from ganlib.methods.base import SampleRequest
 from ganlib.recipe import Recipe
 from ganlib.sampling import load_sampler
 from ganlib.training.checkpoint import Progress, Snapshot
-from pipelines.cli import main
+from tests.pipelines.command import gan
 
 RECIPE = """
 name: tiny
@@ -55,17 +54,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = dice.integers(0, 256, (16, 16), np.uint8)
         Image.fromarray(pixels).save(folder / "pictures" / f"{name}.png")
     return folder
-
-
-def gan(*words: object) -> int:
-    before, sys.argv = sys.argv, ["gan", *map(str, words)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def images(folder: Path) -> dict[str, np.ndarray]:

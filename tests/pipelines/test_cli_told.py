@@ -16,7 +16,8 @@ from pipelines.cli import samples
 from pipelines.run_folder import RunFacts, RunFolder
 from tests.ganlib.data.list_source import ListSource, noise
 from tests.painter import painting
-from tests.pipelines.test_cli_sample import gan, images
+from tests.pipelines.command import gan
+from tests.pipelines.test_cli_sample import images
 
 COLOURS = ["black", "blonde", "blue"]
 

@@ -19,8 +19,8 @@ from pipelines.cli.submitted import checked
 from pipelines.local_cluster import ONLY_LOOPBACK, State, Wanted, running, up
 from pipelines.processes import Started
 from pipelines.run_folder import Home
+from tests.pipelines.command import gan, refused
 from tests.pipelines.conftest import free_port
-from tests.pipelines.test_cli import gan, refused
 from tests.s3 import s3_folder
 
 

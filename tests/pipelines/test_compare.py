@@ -11,8 +11,8 @@ from pipelines.compare import compare
 from pipelines.run_store import open_store
 from pipelines.runs import runs_table
 from pipelines.tracking import IMAGES_TAG, experiment_id, mlflow_client
+from tests.pipelines.command import gan, refused
 from tests.pipelines.conftest import Server
-from tests.pipelines.test_cli import gan, refused
 
 
 def two_runs(uri: str, suffix: str = "") -> list[str]:

@@ -17,7 +17,7 @@ from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from tests.ganlib.data.list_source import ListSource, noise
-from tests.pipelines.test_cli import gan, refused
+from tests.pipelines.command import gan, refused
 from tests.s3 import s3_folder
 
 __all__ = ["s3_folder"]

@@ -17,8 +17,7 @@ from ganlib.evaluation.random_network import RandomExtractor
 from ganlib.networks.base import ImageShape
 from pipelines.cli.judging import print_metrics
 from pipelines.folders import FolderSamples
-
-from .test_cli import gan, refused
+from tests.pipelines.command import gan, refused
 
 
 def write(folder: Path, images: np.ndarray) -> Path:

@@ -15,8 +15,7 @@ from pipelines.run_folder import Home, RunFolder
 from pipelines.tracking import HEALTH_TAG, experiment_id, mlflow_client
 from pipelines.train import create_run
 from tests.ganlib.health.made import diagnosed
-
-from .test_cli import gan, refused
+from tests.pipelines.command import gan, refused
 
 STUCK = [
     "data.read.count=2000", "train.batch=64", "train.images=6400", "train.tick=320", "train.sample_every=1600",

@@ -26,8 +26,7 @@ from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
 from tests.cluster.processes import descendants, wait_until
 from tests.cluster.tiny import TINY, lengths, prepare, the_run, ticks_of, weights
-
-from .test_cli import gan, refused
+from tests.pipelines.command import gan, refused
 
 LENGTHS = lengths(ticks=40, checkpoint_every=10, evaluate_every=20)
 SLOWLY = """

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipelines.command import gan, refused
 from tests.pipelines.conftest import Server, free_port
 from tests.pipelines.gate import gate
-from tests.pipelines.test_cli import gan, refused
 from tests.pipelines.test_compare import two_runs
 
 PASSWORD = "p%40ss-of-mine"  # written as a URL has to: p@ss-of-mine

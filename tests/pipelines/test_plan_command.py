@@ -1,28 +1,14 @@
 """`gan plan`, as a person types it."""
 
 import re
-import sys
 
 import pytest
 
-from pipelines.cli import main
+from tests.pipelines.command import gan
 
 TABLE = re.compile(
     r"^ +(\d+) +(\d+) +([\d,]+) +([\d.]+) +([\d.]+) (min|h|d) +(\d+)% +(\w+) +[\d,]+ +([\d.]+) GB *(.*)$"
 )
-
-
-def gan(*words: str) -> int:
-    """Runs the command in this process; its exit status."""
-    before = sys.argv
-    sys.argv = ["gan", *words]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 @pytest.mark.parametrize(

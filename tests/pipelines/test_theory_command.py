@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +14,13 @@ from ganlib.data.sources.gaussians import known_truth
 from ganlib.theory.figure import draw
 from ganlib.theory.line import Line, Look
 from ganlib.theory.run import watch
-from pipelines.cli import main
 from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
+from tests.pipelines.command import gan
 
 SHORT = ["train.images=1024", "train.tick=512", "train.batch=128", "data.read.count=1000"]
 """Two rounds of two steps of D a tick: looks at 0, 512 and 1,024 points."""
-
-
-def gan(*words: object) -> int:
-    before, sys.argv = sys.argv, ["gan", *map(str, words)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 @pytest.fixture(scope="module")

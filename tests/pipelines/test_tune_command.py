@@ -16,10 +16,9 @@ from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
 from pipelines.tune import Asked, Settings, create_study, find_study, metric_named, require_searchable, studies_of
+from tests.pipelines.command import refused
 from tuning.record import Study
 from tuning.space import Space, own_space
-
-from .test_cli import refused
 
 TINY = ["method.generator.width=8", "method.discriminator.width=8", "evaluate.samples=64", "train.images=2700"]
 DIGITS = find_recipe("digits", TINY)

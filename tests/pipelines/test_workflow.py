@@ -12,7 +12,8 @@ import pytest
 from ganlib.evaluation.names import metric_value
 from pipelines.run_folder import RunFolder
 from pipelines.tracking import mlflow_client
-from tests.pipelines.test_cli import SMALL, gan
+from tests.pipelines.command import gan
+from tests.pipelines.test_cli import SMALL
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,7 @@ from tuning.report.canvas import (
 )
 from tuning.report.contents import STATUSES, images_of, seconds_of
 from tuning.report.parameters import pairs, schedules, slices
-from tuning.report.readings import best_trial, front, last_value, moments, records
+from tuning.report.readings import best_trial, front, moments, records, whole
 
 __all__ = ["best_so_far", "cost", "curves", "fronts", "importance_bars", "pairs", "schedules", "slices"]
 
@@ -138,10 +138,7 @@ def fronts(study: Study) -> list[Picture]:
     if study.search != "tpe-cost" or not kept:
         return []
     best = best_trial(study)
-    whole = [
-        trial for trial in study.trials if trial.repeats is None and trial.status == "finished" and last_value(trial)
-    ]
-    places = {trial.number: (trial.readings[-1].seconds, trial.readings[-1].value) for trial in whole}
+    places = {trial.number: (trial.readings[-1].seconds, trial.readings[-1].value) for trial in whole(study)}
     size, unit = time_unit(max(seconds for seconds, _ in places.values()))
     with drawing() as drawn:
         axes = drawn.axes

@@ -66,15 +66,18 @@ def last_value(trial: Trial) -> Reading | None:
     return trial.readings[-1]
 
 
+def whole(study: Study) -> list[Trial]:
+    """The trials that the search took to their end, and that came to a number."""
+    ended = [trial for trial in study.trials if trial.repeats is None and trial.status == "finished"]
+    return [trial for trial in ended if last_value(trial)]
+
+
 def front(study: Study) -> list[Trial]:
     """Of the trials that the search took to their end those that none is better than in the metric without more seconds
     of training, nor has fewer without being worse; the cheapest first."""
-    whole = [
-        trial for trial in study.trials if trial.repeats is None and trial.status == "finished" and last_value(trial)
-    ]
     sign = 1 if study.mode == "min" else -1
     kept: list[Trial] = []
-    for trial in sorted(whole, key=lambda trial: (trial.readings[-1].seconds, sign * trial.readings[-1].value)):
+    for trial in sorted(whole(study), key=lambda trial: (trial.readings[-1].seconds, sign * trial.readings[-1].value)):
         if not kept or is_better(study, trial.readings[-1].value, kept[-1].readings[-1].value):
             kept.append(trial)
     return kept
