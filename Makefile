@@ -27,7 +27,7 @@ test: $(VENV)/installed
 # Those that start Ray's processes, kill them, or train for a while. In order: the files of tests/cluster, the longest, come
 # first, and none of them is left over for one process at the end.
 test-slow: $(VENV)/installed
-	$(PYTEST) --no-loadscope-reorder -m slow
+	$(PYTEST) --no-loadscope-reorder --durations=20 -m slow
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ganlib.allocator import keep_freed_memory
 from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.classes import InProportion, class_distances
@@ -173,6 +174,7 @@ def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     os.nice(YIELDING)  # no further than that: it is the most there is
     run = RunFolder(Path(run_folder))
     return evaluate_checkpoint(run, checkpoint, Dataset.open(run.facts().dataset_path))

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ganlib.allocator import keep_freed_memory
 from ganlib.data.batches import Batches, choose_loading, open_batches
 from ganlib.data.dataset import Dataset, Split
 from ganlib.data.unpaired import UnpairedBatches, epoch_images, open_unpaired
@@ -78,6 +79,8 @@ class Trainer:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.world = world or World.current()
         self.interrupted, self._asked = False, False
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._meter = Meter(self.world, self.device)
         self._measured: dict[str, Tensor] = {}
         self._build(None if resume is None else self._read(resume), resume)

@@ -30,6 +30,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from ganlib import Dataset, Preparation, open_source, prepare_dataset
+from ganlib.allocator import keep_freed_memory
 from ganlib.data import Columns, Source
 from ganlib.data.batches import Batches, open_batches
 from ganlib.data.sources.base import Record
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="repetitions that count")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the trainer does, here for all of them
     with tempfile.TemporaryDirectory() as folder:
         into = Path(folder)
         pictures = into / "pictures"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -50,6 +54,37 @@ def interleaved(title: str, contestants: Mapping[str, Callable[[], float]], roun
             found[name].append(measure())
         print(f"{title}: {f'round {done} of {rounds}' if done else 'warm'}", file=sys.stderr, flush=True)
     return {name: statistics.median(values[1:]) for name, values in found.items()}
+
+
+@contextmanager
+def apart(build: Callable[..., Callable[[], float]], *told: Any) -> Iterator[Callable[[], float]]:
+    """What `build(*told)` returns, in a process of its own: what one contestant sets there, no other has.
+
+    build: a function of a module; what is told can be pickled. The process rests while it is not called.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, build, told), daemon=True)
+    process.start()
+    theirs.close()
+
+    def measure() -> float:
+        ours.send(None)
+        return float(ours.recv())
+
+    try:
+        yield measure
+    finally:
+        ours.close()
+        process.join()
+
+
+def _answer(pipe: Connection, build: Callable[..., Callable[[], float]], told: tuple[Any, ...]) -> None:
+    measure = build(*told)
+    with suppress(EOFError):
+        while True:
+            pipe.recv()
+            pipe.send(measure())
 
 
 def machine() -> str:

@@ -30,12 +30,16 @@ SECRETS = {
 }
 
 
-def gan(*words: object, status: int = 0) -> str:
-    """What the command says, stdout and stderr together; a person's shell names no cluster."""
+def environment() -> dict[str, str]:
+    """A person's shell, which names no cluster."""
     named = ("RAY_", "MLFLOW_TRACKING", "GAN_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(named)} | SECRETS
+    return {name: value for name, value in os.environ.items() if not name.startswith(named)} | SECRETS
+
+
+def gan(*words: object, status: int = 0) -> str:
+    """What the command says, stdout and stderr together."""
     command = [sys.executable, "-m", "pipelines.cli", *map(str, words)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == status, done.stdout
     assert "Traceback" not in done.stdout or status == 0, done.stdout
     return done.stdout
@@ -123,9 +127,9 @@ def test_a_request_without_the_token_is_refused(state: State) -> None:
 
 def test_a_program_without_the_token_cannot_connect_to_ray(state: State, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("0" * 64)
-    environment = {**os.environ, **state.environment(), "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    wrong = {**os.environ, **state.environment(), "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
     code = "import ray; ray.init(logging_level='ERROR')"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=wrong, capture_output=True, text=True)
     assert done.returncode != 0
     assert "oken" in done.stderr
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
-from typing import Any
 
 import pytest
 from typer import _click as click  # the one that its commands are made of
 
+from tests.documents import fault, lines, named, parse
 from tests.infra.tools import INFRA, OVERLAYS, ROOT, tracked
 
 PAGE = (INFRA / "README.md").read_text()
 SHELL = [line.strip() for line in PAGE.splitlines() if line.startswith("    ")]
 GAN = sorted(
-    {line for line in SHELL if line.startswith("gan ")}
-    | {code for code in re.findall(r"`(gan [^`]+)`", PAGE) if not code.startswith("gan:")}
+    {*lines(PAGE), *named(PAGE)}
     | {
         f"gan {word}"
         for path in (INFRA / "kubernetes").rglob("*.yaml")
@@ -24,38 +22,9 @@ GAN = sorted(
 )
 
 
-def parse(words: list[str]) -> list[str]:
-    """Reads a command line as `gan` would, without running it; the command's names. Raises click's ClickException."""
-    from typer.main import get_command
-
-    from pipelines.cli import app
-
-    command: Any = get_command(app)
-    context, names, rest = None, [], words
-    while hasattr(command, "commands"):
-        if not rest or rest[0] not in command.commands:
-            raise click.exceptions.UsageError(f"no command {' '.join([*names, *rest[:1]])!r}")
-        context = click.core.Context(command, parent=context, info_name=rest[0])
-        names.append(rest[0])
-        command, rest = command.commands[rest[0]], rest[1:]
-    inner = rest[rest.index("--") + 1 :] if names == ["submit"] and "--" in rest else None
-    command.make_context(names[-1], list(rest), parent=context)
-    return names if inner is None else [*names, *parse(inner)]
-
-
-@pytest.mark.parametrize("line", GAN)
-def test_every_gan_command_is_one(line):
-    words = shlex.split(line.removesuffix("&"), comments=True)[1:]
-    # A sentence names commands without what they need.
-    bare = f"`{line}`" in PAGE and len(words) == 1
-    try:
-        names = parse(words)
-    except click.exceptions.MissingParameter:
-        assert bare
-    except click.exceptions.UsageError as error:
-        pytest.fail(f"{line}: {error.format_message()}")
-    else:
-        assert names[0] == words[0]
+@pytest.mark.parametrize("command", GAN)
+def test_every_gan_command_is_one(command):
+    assert fault(command, whole=command not in named(PAGE)) is None
 
 
 def test_a_wrong_command_is_found():
