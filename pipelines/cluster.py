@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from ganlib.cores import cores
 from ganlib.errors import UserError
+from pipelines.ports import LOOPBACK, ONLY_LOOPBACK
 
 QUIET = {
     "task_events_report_interval_ms": 0,
@@ -30,7 +33,7 @@ def enter(path: Path) -> None:
 
     Ray reads it when it is imported, which happens long before there is something to connect for.
     """
-    from pipelines.local_cluster import running
+    from pipelines.cluster_state import running
 
     global home
     home = path
@@ -57,14 +60,16 @@ def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1)
     cpus = max(cores(), workers) + spare
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy laptop takes longer than Ray's 60 s
     try:
-        ray.init(
-            num_cpus=cpus,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            object_store_memory=object_store_bytes,
-            _system_config=QUIET,
-        )
+        with _loopback_alone():
+            ray.init(
+                num_cpus=cpus,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                object_store_memory=object_store_bytes,
+                _node_ip_address=LOOPBACK,
+                _system_config=QUIET,
+            )
     except Exception as error:  # Ray raises bare Exceptions here
         raise UserError(
             f"Ray did not start on this machine ({' '.join(str(error).split())[:200]}); "
@@ -72,17 +77,36 @@ def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1)
         ) from error
 
 
+@contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """The Ray that is started meanwhile listens on loopback alone: whoever reached it could run code as its owner."""
+    from ray._private import ray_constants
+
+    reached, before = ray_constants.ENABLE_RAY_CLUSTER, {name: os.environ.get(name) for name in ONLY_LOOPBACK}
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read from the environment where Ray is imported, which it is by now
+    os.environ.update(ONLY_LOOPBACK)
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = reached
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def _use_local_cluster(workers: int) -> None:
     """Names the cluster that `gan up` started in `home`, where one runs, and says so. Raises UserError."""
-    from pipelines.local_cluster import cpus, running
+    from pipelines.cluster_state import running
 
     state = running(home) if home is not None else None
     if state is None:
         return
-    if workers > cpus(state):
+    if workers > state.all_cpus:
         raise UserError(
-            f"the cluster of `gan up` has {cpus(state)} CPUs and {workers} workers want one each; end it (`gan down`) "
-            "and start one with more (--cpus), or leave it alone (RAY_ADDRESS=local)"
+            f"the cluster of `gan up` has {state.all_cpus} CPUs and {workers} workers want one each; end it "
+            "(`gan down`) and start one with more (--cpus), or leave it alone (RAY_ADDRESS=local)"
         )
     os.environ.update(state.environment())
     print(f"on the cluster of `gan up`, {state.address} (RAY_ADDRESS=local: on one of its own)", file=sys.stderr)

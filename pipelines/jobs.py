@@ -24,7 +24,7 @@ from pipelines.job_link import JOB, JOB_LINK, PUBLIC_MLFLOW, PUBLIC_RAY, job_pag
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
-    from pipelines.local_cluster import State
+    from pipelines.cluster_state import State
 
 ASK_SECONDS = 20.0
 """How long the cluster may take to say its version."""
@@ -79,7 +79,7 @@ def find_cluster(home: Path, address: str | None) -> Cluster:
 
     Raises UserError where there is none, where it does not answer, and where it refuses the token.
     """
-    from pipelines.local_cluster import running
+    from pipelines.cluster_state import running
 
     state = running(home)
     address = address or os.environ.get("RAY_API_SERVER_ADDRESS")

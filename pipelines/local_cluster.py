@@ -1,10 +1,5 @@
 """A real cluster on this machine, in the background: Ray's head, further nodes where they are asked for, and MLflow.
 
-HOME/cluster/cluster.json     what was started: addresses, and each process by its id and start
-HOME/cluster/token            what every request to Ray has to carry (mode 0600)
-HOME/cluster/*.log            what each process says
-Ray's own logs lie in a folder of the machine's temporary ones, whose path is short: a socket's may have 107 characters.
-
 All of it listens on loopback. Ray asks for the token, since whoever reaches it runs code as its owner. MLflow asks for
 nothing, as under `gan ui`: its page opens in a browser at once, and no site can make a browser send it requests (it
 checks Host and Origin). But whoever else is logged in on this machine can; where they are not trusted, `--tracking`
@@ -30,23 +25,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from ganlib.cores import cores
 from ganlib.errors import UserError
-from ganlib.files import write_atomically
 from pipelines import processes
-from pipelines.ports import LOOPBACK, free_ports, is_free
-from pipelines.processes import Started
+from pipelines.cluster_state import State, recorded
+from pipelines.ports import LOOPBACK, ONLY_LOOPBACK, free_ports, is_free
 
 START_SECONDS = 600.0
 """How long the processes may take to answer: some ten seconds on a quiet machine, minutes on a busy one."""
 END_SECONDS = 40.0
 """How long they may take to end; Ray's take six."""
-
-ONLY_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Keeps Ray from replacing 127.0.0.1 by an address of the machine that others reach; every process of the cluster, and
-every one that connects to it, has it in its environment."""
 
 RAY_SETTINGS = {
     **ONLY_LOOPBACK,
@@ -61,69 +48,6 @@ RAY_SETTINGS = {
 }
 
 
-class State(BaseModel):
-    """What stands in `cluster.json`.
-
-    cpus: of each node, as asked for; None for the machine's, shared out. tracking: of an MLflow that another started.
-    temporary: Ray's folder.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    home: str
-    nodes: int
-    cpus: int | None
-    gcs_port: int
-    dashboard_port: int
-    mlflow_port: int
-    tracking: str | None
-    temporary: str
-    processes: list[Started] = []
-
-    @property
-    def address(self) -> str:
-        """What RAY_ADDRESS is, for a program on this machine."""
-        return f"{LOOPBACK}:{self.gcs_port}"
-
-    @property
-    def dashboard(self) -> str:
-        """Where Ray's dashboard and its Jobs API are."""
-        return f"http://{LOOPBACK}:{self.dashboard_port}"
-
-    @property
-    def mlflow(self) -> str:
-        return self.tracking or f"http://{LOOPBACK}:{self.mlflow_port}"
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.home) / "cluster"
-
-    @property
-    def token_file(self) -> Path:
-        return self.folder / "token"
-
-    def of(self, name: str) -> Started | None:
-        """The process of that name, where it runs."""
-        return next((one for one in self.processes if one.name == name and one.alive), None)
-
-    @property
-    def running(self) -> bool:
-        """Whether there is a head to talk to."""
-        return self.of("head") is not None
-
-    def environment(self) -> dict[str, str]:
-        """What a program on this machine needs to be of the cluster; the token by its file, not itself."""
-        return {
-            **ONLY_LOOPBACK,
-            "RAY_ADDRESS": self.address,
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(self.token_file),
-        }
-
-    def save(self) -> None:
-        write_atomically(self.folder / "cluster.json", self.model_dump_json(indent=2))
-
-
 @dataclass(frozen=True)
 class Wanted:
     """What is asked for; None leaves it to the machine, or to what is up already."""
@@ -134,25 +58,6 @@ class Wanted:
     dashboard_port: int | None = None
     mlflow_port: int | None = None
     tracking: str | None = None
-
-
-def recorded(home: Path) -> State | None:
-    """What `gan up` noted in this home, running or not. Raises UserError for a note that cannot be read."""
-    path = home.absolute() / "cluster" / "cluster.json"
-    try:
-        return State.model_validate_json(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise UserError(
-            f"{path} cannot be read; end the cluster's processes by hand, and remove the file ({type(error).__name__})"
-        ) from error
-
-
-def running(home: Path) -> State | None:
-    """The cluster that `gan up` started in this home, where its head runs."""
-    state = recorded(home)
-    return state if state is not None and state.running else None
 
 
 def up(home: Path, wanted: Wanted, say: Callable[[str], None]) -> State:
@@ -273,7 +178,7 @@ def _ray_command(state: State, number: int, ports: list[int]) -> list[str]:
     agent, agent_grpc, environments, exported, client = ports
     command = [
         *(sys.executable, "-m", "pipelines.ray_node", "start", "--block", "--node-ip-address", LOOPBACK),
-        *("--min-worker-port", "0", "--max-worker-port", "0", "--num-cpus", str(_cpus(state, number))),
+        *("--min-worker-port", "0", "--max-worker-port", "0", "--num-cpus", str(state.cpus_of(number))),
         *("--dashboard-agent-listen-port", str(agent), "--dashboard-agent-grpc-port", str(agent_grpc)),
         *("--runtime-env-agent-port", str(environments), "--metrics-export-port", str(exported)),
     ]
@@ -286,18 +191,6 @@ def _ray_command(state: State, number: int, ports: list[int]) -> list[str]:
         *("--include-dashboard", "true", "--dashboard-host", LOOPBACK, "--dashboard-port", str(state.dashboard_port)),
         *("--temp-dir", state.temporary, "--disable-usage-stats"),
     ]
-
-
-def _cpus(state: State, number: int) -> int:
-    """As asked for, or the machine's shared out; the first has one more for the evaluation beside a training."""
-    if state.cpus is not None:
-        return state.cpus
-    return max(1, cores() // state.nodes) + (number == 0)
-
-
-def cpus(state: State) -> int:
-    """How many CPUs all its nodes have."""
-    return sum(_cpus(state, number) for number in range(state.nodes))
 
 
 def _mlflow_command(state: State) -> list[str]:

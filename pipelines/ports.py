@@ -7,6 +7,10 @@ import socket
 
 LOOPBACK = "127.0.0.1"
 
+ONLY_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Keeps Ray from replacing 127.0.0.1 by an address of the machine that others reach; every process of a cluster, and
+every one that connects to it, has it in its environment."""
+
 
 def is_free(port: int) -> bool:
     """Whether nothing listens there."""

@@ -1,7 +1,7 @@
 """`ray start`, on the loopback address and on a busy machine: python -m pipelines.ray_node start --head ...
 
 Ray replaces 127.0.0.1 by an address of the machine that others reach, and listens on every one that it has; it keeps to
-loopback where it takes the machine for one that cannot be in a cluster (pipelines.local_cluster.ONLY_LOOPBACK). Here
+loopback where it takes the machine for one that cannot be in a cluster (pipelines.ports.ONLY_LOOPBACK). Here
 loopback it is, and yet several nodes of one machine are a cluster.
 
 Ray's raylet dies where its agents take more than 15 s to tell their ports, which on a laptop that trains they do. The

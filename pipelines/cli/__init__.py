@@ -165,7 +165,7 @@ def ui(
     tracking: TrackingOption = None,
 ) -> None:
     """Open MLflow's UI on this machine's loopback address."""
-    from pipelines.local_cluster import running
+    from pipelines.cluster_state import running
     from pipelines.tracking import check_tracking
 
     opened = open_home(home)

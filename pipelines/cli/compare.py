@@ -20,8 +20,8 @@ def compare(
     tracking: TrackingOption = None,
 ) -> None:
     """What differs in the recipes of runs, what each of them reached, and MLflow's page that compares exactly these."""
+    from pipelines.cluster_state import running
     from pipelines.compare import compare as side_by_side
-    from pipelines.local_cluster import running
 
     if len(runs) < 2:
         raise UserError("name two runs or more to compare; `gan runs` lists what there is")

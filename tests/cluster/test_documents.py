@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cluster_state import recorded
 from tests.cluster.documented import commands, lay_out
 from tests.cluster.test_local_cluster import environment, gan
 
@@ -19,8 +20,6 @@ def test_every_command_of_the_documents_runs_on_a_cluster_of_this_machine(tmp_pa
     here, home, file = lay_out(tmp_path), tmp_path / "home", tmp_path / "commands.json"
     try:
         gan("up", "--nodes", 3, "--cpus", 2, "--home", home)
-        from pipelines.local_cluster import recorded
-
         state = recorded(home)
         assert state is not None
         told = commands(state.dashboard, state.mlflow)

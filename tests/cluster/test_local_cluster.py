@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import socket
 import stat
-import struct
 import subprocess
 import sys
 import urllib.error
@@ -15,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.local_cluster import State, recorded
+from pipelines.cluster_state import State, recorded
 from pipelines.processes import members
+from tests.cluster.processes import listened
 from tests.pipelines.conftest import Server
 from tests.pipelines.gate import gate
 
@@ -71,28 +70,6 @@ def ask(url: str, token: str | None) -> tuple[int, str]:
             return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, ""
-
-
-def listened(pids: set[int]) -> set[str]:
-    """The addresses on which the processes listen, by /proc/net/tcp and tcp6 (state 0A)."""
-    sockets = set()
-    for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                sockets.add(str(descriptor.readlink()))
-            except OSError:
-                continue
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                words = bytes.fromhex(fields[1].partition(":")[0])
-                packed = b"".join(
-                    struct.pack(">I", *struct.unpack("<I", words[i : i + 4])) for i in range(0, len(words), 4)
-                )
-                found.add(socket.inet_ntop(socket.AF_INET if table == "tcp" else socket.AF_INET6, packed))
-    return found
 
 
 def runs(pid: int) -> str:

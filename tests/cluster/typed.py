@@ -32,12 +32,15 @@ def filled(word: str, home: Path) -> str:
 def type_all(home: Path, commands: list[list[str]]) -> None:
     for words in commands:
         sys.argv = ["gan", *(filled(word, home) for word in words)]
-        begun = time.monotonic()
+        begun, shell = time.monotonic(), dict(os.environ)
         try:
             main()
         except SystemExit as end:
             if end.code:
                 sys.exit(f"status {end.code} of {' '.join(sys.argv)}")
+        finally:  # what a command sets, the next one is not told by a person's shell
+            os.environ.clear()
+            os.environ.update(shell)
         print(f"--- {time.monotonic() - begun:.1f} s: {' '.join(sys.argv)}", flush=True)
 
 

@@ -92,3 +92,8 @@ def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     finally:
         if running.process is not None:
             running.kill()
+
+
+@pytest.fixture(scope="module")
+def store(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{shutil.copy(empty_database, tmp_path_factory.mktemp('registry'))}"

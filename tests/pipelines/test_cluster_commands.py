@@ -16,7 +16,9 @@ from ganlib.errors import UserError
 from pipelines import processes
 from pipelines.cli.options import open_home
 from pipelines.cli.submitted import checked
-from pipelines.local_cluster import ONLY_LOOPBACK, State, Wanted, running, up
+from pipelines.cluster_state import State, running
+from pipelines.local_cluster import Wanted, up
+from pipelines.ports import ONLY_LOOPBACK
 from pipelines.processes import Started
 from pipelines.run_folder import Home
 from tests.pipelines.command import gan, refused
