@@ -159,7 +159,10 @@ def test_a_request_of_other_columns_or_types_is_refused(model: Any) -> None:
     from mlflow.exceptions import MlflowException
 
     for frame, complaint in (
-        (request((1, 1), (1, 2)).assign(label=[0, 0]), "row 1: the generator of tiny takes no label; it takes count, seed"),
+        (
+            request((1, 1), (1, 2)).assign(label=[0, 0]),
+            "row 1: the generator of tiny takes no label; it takes count, seed",
+        ),
         (pd.DataFrame({"images": [1]}), "the request asks for nothing; its rows have some of count, seed, label, text"),
         (pd.DataFrame({"count": ["many"], "seed": [1]}), "Incompatible input types for column count"),
         (pd.DataFrame({"count": [1.5], "seed": [1]}), "Incompatible input types for column count"),
