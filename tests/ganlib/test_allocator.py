@@ -37,4 +37,4 @@ def faults(keep: bool) -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
 def test_twenty_tensors_take_the_pages_of_those_before() -> None:
-    assert faults(keep=True) < PAGES
+    assert faults(keep=True) < min(PAGES, faults(keep=False))
