@@ -50,11 +50,13 @@ def add_node(nodes: Any, cpus: int, **more: Any) -> Any:
     """One more; the node.
 
     A busy machine takes longer over it than the 30 s that Ray gives a node, and the 15 s that a raylet gives its agents
-    to say in files which ports they have: both are waited for here, the files are written before.
+    to say in files which ports they have: both are waited for here, the files are written before. Its address is named:
+    in a process that has a Ray of its own, which is for loopback alone (pipelines.cluster), Ray would take that one's.
     """
     from ray._private import services
     from ray._private.node import Node
 
+    address = services.node_ip_address_from_perspective()
     ports = {name: free_port() for name in PORTS}
     find, start = services.get_node, Node.start_ray_processes
 
@@ -75,4 +77,4 @@ def add_node(nodes: Any, cpus: int, **more: Any) -> Any:
 
     patience = mock.patch.object(services, "get_node", find_patiently)
     with patience, mock.patch.object(Node, "start_ray_processes", start_with_ports):
-        return nodes.add_node(num_cpus=cpus, **ports, **more)
+        return nodes.add_node(num_cpus=cpus, node_ip_address=address, **ports, **more)
