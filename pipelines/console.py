@@ -37,6 +37,7 @@ class Progress:
         self._began = time.monotonic()
         self._first: Word | None = None
         self._last: Word | None = None
+        self._closing = ""
         self._over = threading.Event()
         self._bar: Progress | None = None
         console = Console(stderr=True)
@@ -59,6 +60,13 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, note=self._pace(word))
 
+    def close_with(self, what: str) -> None:
+        """All of it is done, and `what` takes a while yet."""
+        self._closing = what
+        if self._bar is not None:
+            total = self._last.total if self._last else None
+            self._bar.update(self._task, completed=total, total=total, note=what)
+
     def _pace(self, word: Word) -> str:
         """`120 images/s`, which the first word does not know yet, and the note."""
         return f"{self._rate(word):,.0f} {self.unit}/s {word.note}".strip() if self._rate(word) else word.note
@@ -80,6 +88,8 @@ class Progress:
 
     def _line(self) -> str:
         word = self._last
+        if self._closing:
+            return self._closing
         if word is None:
             return f"{time.monotonic() - self._began:.0f} s so far"
         rate, of = self._rate(word), f"{word.done:,} of {word.total:,} {self.unit}"

@@ -170,11 +170,14 @@ def _translates(method: MethodConfig) -> bool:
 
 
 def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:
-    """Judges a checkpoint in a process of its own that gives way to the training on the same machine."""
+    """The metrics of a checkpoint, judged in a process that gives way to the training on the same machine."""
     import torch
 
     torch.set_num_threads(1)
     keep_freed_memory()
     os.nice(YIELDING)  # no further than that: it is the most there is
     run = RunFolder(Path(run_folder))
-    return evaluate_checkpoint(run, checkpoint, Dataset.open(run.facts().dataset_path))
+    with run.judging(checkpoint) as due:
+        if not due and (metrics := run.evaluation(checkpoint)) is not None:
+            return metrics  # the checkpoint itself may be gone
+        return evaluate_checkpoint(run, checkpoint, Dataset.open(run.facts().dataset_path))

@@ -212,6 +212,26 @@ class RunFolder:
         """Stands for as long as the checkpoint is still to be judged."""
         return self.evaluation_file(checkpoint).with_suffix(".due")
 
+    @contextmanager
+    def judging(self, checkpoint: str) -> Iterator[bool]:
+        """Whether `checkpoint` is still to be judged; while the body runs, others who ask this wait (flock).
+
+        Who judged it may have been started by a training that was killed since, and outlive it for a while; once that
+        is done, the checkpoint may be removed.
+        """
+        mark = self.due_mark(checkpoint)
+        try:
+            file = os.open(mark, os.O_RDWR)
+        except FileNotFoundError:
+            yield False
+            return
+        try:
+            with suppress(OSError):  # storage without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield mark.exists()
+        finally:
+            os.close(file)
+
     def evaluation(self, checkpoint: str, config: EvaluateConfig | None = None) -> dict[str, float] | None:
         """The metrics of one checkpoint, or None where it has not been judged, or not on the samples of `config`."""
         try:

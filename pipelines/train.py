@@ -246,11 +246,15 @@ def followed(run: RunFolder, total: int) -> Iterator[None]:
     def follow() -> None:
         path = journal_folder(run.path) / "train.jsonl"
         offset = path.stat().st_size if path.is_file() else 0
-        before, note = run.seen(), ""
+        before, note, started = run.seen() or 0, "", False
         with Progress(f"train {run.name}") as progress:
             while not stop.wait(0.5):
-                if (seen := run.seen()) not in (None, before):  # else its workers are still starting
-                    progress.update(seen or 0, total, note)
+                if (seen := run.seen() or before) != before:
+                    started = True
+                if started and seen >= total:
+                    progress.close_with("all images seen; its last checkpoint is written and judged")
+                elif started:
+                    progress.update(seen, total, note)
                 for entry in read_entries(path, offset):
                     offset = entry.end
                     if entry.record["kind"] == "metrics" and "d_real" in entry.record["values"]:

@@ -283,7 +283,8 @@ def test_killed_at_random_and_resumed_a_run_ends_with_the_same_weights(tmp_path,
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert gan(*words, "--home", whole) == 0
     command = [sys.executable, "-m", "pipelines.cli", *words, "--home", str(broken)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said = (tmp_path / "said").open("w")
+    process = subprocess.Popen(command, stdout=said, stderr=said)
     for images in (256, 1024, 2048):
         deadline = time.monotonic() + 120
         while not list((broken / "runs").glob(f"*/pictures/samples-{images:012d}.png")):
@@ -291,8 +292,8 @@ def test_killed_at_random_and_resumed_a_run_ends_with_the_same_weights(tmp_path,
             time.sleep(0.01)
         process.kill()
         process.wait()
-        process = subprocess.Popen([*command, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert process.wait(120) == 0
+        process = subprocess.Popen([*command, "--resume"], stdout=said, stderr=said)
+    assert process.wait(120) == 0, (tmp_path / "said").read_text()
     first, second = the_run(whole), the_run(broken)
     for file in ("generator", "generator_ema", "discriminator", "optimizers"):
         name = f"{file}.safetensors"

@@ -78,3 +78,14 @@ def test_elsewhere_there_are_plain_lines(monkeypatch: pytest.MonkeyPatch, capfd:
     with Progress("short") as progress:
         progress.update(1, 1)
     assert capfd.readouterr().err == ""
+
+
+def test_what_comes_after_the_last_image_is_named(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "LINE_EVERY", 0.2)
+    with Progress("train") as progress:
+        progress.update(990, 1000)
+        progress.close_with("its checkpoint is judged")
+        time.sleep(0.5)
+    assert set(capfd.readouterr().err.splitlines()) == {"train: its checkpoint is judged"}
