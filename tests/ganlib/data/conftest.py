@@ -10,7 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
+from ganlib.data import Dataset, Preparation, open_source, plan, prepare_dataset
+
+from . import preparing
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -66,3 +68,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return prepare_dataset(
         open_source("digits"), Preparation(size=8, channels=1), tmp_path_factory.mktemp("digits"), "digits"
     )
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six records of tests.ganlib.data.preparing."""
+    monkeypatch.setattr(plan, "SHARD_BYTES", preparing.SHARD_BYTES)

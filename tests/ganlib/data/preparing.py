@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from ganlib.data import Preparation, plan, prepare_dataset
@@ -20,6 +22,13 @@ from tests.ganlib.data.list_source import ListSource, noise
 
 PREPARATION = Preparation(size=8, test_share=0.2, max_bad=0.1)
 SHARD_BYTES = 6 * 192
+
+
+def run(*arguments: object) -> list[str]:
+    """What this program prints, line by line."""
+    command = [sys.executable, "-m", __name__, *map(str, arguments)]
+    root = Path(__file__).parents[3]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=300).stdout.split("\n")
 
 
 def source() -> ListSource:
