@@ -19,10 +19,12 @@ QUIET = {
     "enable_metrics_collection": False,
     "raylet_report_resources_period_milliseconds": 2_000,
     "worker_niceness": 0,
+    "prestart_worker_first_driver": False,
 }
 """Settings of a cluster in this machine. Nobody looks at its dashboard, and each of a dozen processes that report to it
 ten times a second takes a core from the training when the two of a laptop are all that it has. Ray's workers give way
-to all others (nice 15), to its daemons and to the evaluation beside them too: here the training goes first."""
+to all others (nice 15), to its daemons and to the evaluation beside them too: here the training goes first. Processes started
+before anything is asked of them have not the environment that Ray Train asks for: they are never used."""
 
 home: Path | None = None
 """The home folder that this process works in, in which a cluster of `gan up` may be."""

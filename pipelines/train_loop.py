@@ -64,7 +64,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
     world, on_ray = World.current(), bool(config["workers"])
     with ExitStack() as stack:
         keeper = Keeper(run, stack) if world.rank == 0 else None
-        start = broadcast_from_rank_zero(keeper.start(config["workers"]) if keeper is not None else None)
+        start = Start(*_from_the_first(keeper and keeper.start(config["workers"])))
         if start.failure:
             return str(start.failure)
         torch.set_num_threads(start.threads)
@@ -90,7 +90,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
                         name = checkpoint_name(tick.images_seen)
                         snapshot = trainer.snapshot() if keeper is not None else None
                         writer.write(name, snapshot, "evaluation" in tick.due, tick.metrics)
-            end = broadcast_from_rank_zero(keeper.end(trainer, writer, on_ray) if keeper is not None else None)
+            end = End(*_from_the_first(keeper and keeper.end(trainer, writer, on_ray)))
             writer.close(now=trainer.interrupted)
         except UserError as error:
             return str(error)
@@ -161,6 +161,13 @@ class Keeper:
         except UserError as error:
             self.failure = self.failure or str(error)
             trainer.interrupt()
+
+
+def _from_the_first(said: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    """What the first worker says (None on the others), on all of them; as a bare tuple: Ray's actor that passes it on
+    would import the module of any other type, and torch with it, while all workers wait."""
+    heard: tuple[Any, ...] = broadcast_from_rank_zero(None if said is None else tuple(said))
+    return heard
 
 
 def _without_raising(work: Callable[..., None], **how: Any) -> None:
