@@ -23,8 +23,8 @@ QUIET = {
 }
 """Settings of a cluster in this machine. Nobody looks at its dashboard, and each of a dozen processes that report to it
 ten times a second takes a core from the training when the two of a laptop are all that it has. Ray's workers give way
-to all others (nice 15), to its daemons and to the evaluation beside them too: here the training goes first. Processes started
-before anything is asked of them have not the environment that Ray Train asks for: they are never used."""
+to all others (nice 15), to its daemons and to the evaluation beside them too: here the training goes first. Processes
+that are started before anything is asked of them lack the environment that Ray Train asks for, and are never used."""
 
 home: Path | None = None
 """The home folder that this process works in, in which a cluster of `gan up` may be."""

@@ -64,7 +64,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
     world, on_ray = World.current(), bool(config["workers"])
     with ExitStack() as stack:
         keeper = Keeper(run, stack) if world.rank == 0 else None
-        start = Start(*_from_the_first(keeper and keeper.start(config["workers"])))
+        start = Start(*_from_the_first(keeper.start(config["workers"]) if keeper is not None else None))
         if start.failure:
             return str(start.failure)
         torch.set_num_threads(start.threads)
@@ -90,7 +90,7 @@ def train_loop(config: dict[str, Any]) -> str | None:
                         name = checkpoint_name(tick.images_seen)
                         snapshot = trainer.snapshot() if keeper is not None else None
                         writer.write(name, snapshot, "evaluation" in tick.due, tick.metrics)
-            end = End(*_from_the_first(keeper and keeper.end(trainer, writer, on_ray)))
+            end = End(*_from_the_first(keeper.end(trainer, writer, on_ray) if keeper is not None else None))
             writer.close(now=trainer.interrupted)
         except UserError as error:
             return str(error)
