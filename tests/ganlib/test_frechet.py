@@ -8,7 +8,7 @@ from ganlib.errors import UserError
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.statistics import FeatureStatistics
 
-from .test_evaluation import fidelity, gaussian, random_features
+from .test_distances import fidelity, gaussian, random_features
 
 
 def statistics(features: np.ndarray) -> FeatureStatistics:

@@ -13,7 +13,7 @@ from ganlib.evaluation.kernel_distance import kernel_distance, squared_mmds
 from ganlib.evaluation.neighbours import nearest
 from ganlib.evaluation.statistics import FeatureStatistics
 
-from .test_evaluation import random_features
+from .test_distances import random_features
 
 
 def squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
