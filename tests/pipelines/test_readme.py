@@ -1,8 +1,12 @@
 """README.md: its `gan` commands are commands, of recipes that there are."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from pipelines.shipped import shipped_recipes
+from pipelines.tracking import home_database, sqlite_path
 from tests.documents import ROOT, fault, lines, named, parse, words_of
 
 PAGE = (ROOT / "README.md").read_text()
@@ -20,6 +24,12 @@ def test_every_line_is_a_command(command: str) -> None:
 @pytest.mark.parametrize("command", named(PAGE))
 def test_every_command_in_a_sentence_is_one(command: str) -> None:
     assert fault(command, whole=False) is None
+
+
+def test_what_is_served_is_in_the_store_of_the_default_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (uri,) = set(re.findall(r"MLFLOW_TRACKING_URI=(sqlite:\S+)", PAGE))
+    assert sqlite_path(uri) == sqlite_path(home_database(Path("work")))
 
 
 def test_alternatives_are_read_one_by_one() -> None:
