@@ -153,8 +153,6 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
     answer(run)  # who asked before is gone
     if recipe.most_workers:
         connect(recipe.least_workers, spare=0 if recipe.elastic else 1)
-        if not os.environ.get("RAY_ADDRESS"):  # one for this process alone: no node of it is taken away
-            os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     with on_sigterm(lambda: leave(run) if recipe.most_workers else None):
         while True:
             # Ray's own list of checkpoints would only be second to the folder, which is what a run is resumed from.
