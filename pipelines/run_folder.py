@@ -222,8 +222,8 @@ class RunFolder:
         mark = self.due_mark(checkpoint)
         try:
             file = os.open(mark, os.O_RDWR)
-        except FileNotFoundError:
-            yield False
+        except OSError:  # it is not there, or what is there cannot be written
+            yield mark.exists()
             return
         try:
             with suppress(OSError):  # storage without locks

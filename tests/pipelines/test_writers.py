@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ganlib.recipe import EvaluateConfig
@@ -28,7 +29,18 @@ if __name__ == "__main__":
 
 
 def _open_files(pid: int) -> list[str]:
-    return [str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir() if file.is_symlink()]
+    found = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            found.append(str(file.readlink()))
+    return found
+
+
+def _runs(process: Path) -> bool:
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
 
 
 def test_a_checkpoint_that_another_process_judges_is_waited_for_and_not_read_again(tmp_path: Path) -> None:
@@ -59,9 +71,9 @@ def test_who_judges_ends_with_the_training_that_was_killed(tmp_path: Path) -> No
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}) as parent:
         assert parent.stdout is not None
         child = Path("/proc") / parent.stdout.readline().decode().strip()
-        assert child.is_dir()
+        assert _runs(child)
         parent.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + PATIENCE
-    while child.exists() and "State:\tZ" not in (child / "status").read_text():
+    while _runs(child):
         assert time.monotonic() < deadline
         time.sleep(0.05)
