@@ -1,11 +1,13 @@
 """Orchestration: images/s of `gan train` (Ray, MLflow, journal, pictures, checkpoints) and of the bare trainer.
 
-Both train the same recipe on the same dataset with all cores, each with all the processes that belong to it, in slices
-of some seconds: while one runs, the other is stopped (SIGSTOP). So what the machine's speed does from minute to minute,
-it does to both, and neither takes the other's cores. A tick is timed by the clock, from its end to the next one's, so
-what happens between ticks counts, where both ends lie in one slice; the trainer's own `images_per_second` leaves that
-out and is shown beside. Each slice of `gan train` has a ratio to the slices of the bare trainer on either side; the
-median counts. Checkpoints are judged at the end alone: an evaluation is work that the bare trainer does not do.
+Both train the same recipe on the same dataset with all cores, each with all the processes that belong to it, and take
+turns of a fifth of a second: while one runs, the other is stopped (SIGSTOP). So what the machine's speed does from one
+second to the next (it swings by half on a shared one), it does to both, and neither takes the other's cores. The clock
+of each side is the time of its own turns, from the end of its third tick on: all that lies between ticks counts,
+pictures, checkpoints and records among it. The ratio of a round is that of images by such seconds; the median of the
+rounds counts, for one process may be slower than its twin all its life by where its memory lies (two bare trainers
+differed by 0.09 once, by 0.01 else). Checkpoints are judged at the end alone: an evaluation is work that the bare
+trainer does not do.
 """
 
 from __future__ import annotations
@@ -20,100 +22,102 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import torch
 
 from ganlib import Trainer
-from pipelines.journal import journal_folder, metric_values, read_entries
+from pipelines.journal import journal_folder, read_entries
 from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
 from tests.benchmarks.report import Target, arguments, conclude, machine, show
 
-WARM_UP = 3
-SLICE_SECONDS = 8.0
+WARM_UP = 3  # ticks
+TURN_SECONDS = 0.2
 MARK = "GAN_BENCHMARK_FAMILY"
-BARE, ON_RAY = "bare trainer", "gan train, a Ray worker"
-COMMANDS = {ON_RAY: "workers=1", "gan train, in its process": "workers=0"}
+NAMES = {0: "gan train, in its process", 1: "gan train, a Ray worker"}
 
 
 class TickEnd(NamedTuple):
-    """When a tick ended (seconds), how many images were seen by then, and its own images/s."""
+    """When a tick ended (seconds since the epoch), and how many images were seen by then."""
 
     time: float
     images: int
-    rate: float
 
 
-class Pace(NamedTuple):
-    """Images/s of a slice by the clock, and by the trainer's own figure (the median tick of each)."""
+class Turns:
+    """When a side ran: its own clock stands still outside of them."""
 
-    clock: float
-    loop: float
+    def __init__(self, bounds: Sequence[tuple[float, float]]):
+        self._begins, self._ends = zip(*bounds, strict=True)
+        self._before = [0.0, *accumulate(end - begin for begin, end in bounds)]
+
+    @property
+    def begin(self) -> float:
+        """When the first turn began."""
+        return self._begins[0]
+
+    def clock(self, moment: float) -> float:
+        """The seconds that this side had run by then."""
+        at = bisect_right(self._begins, moment) - 1
+        return self._before[at] + min(moment, self._ends[at]) - self._begins[at] if at >= 0 else 0.0
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--source", help="what the recipe reads (the bundled digits, where it is digits)")
-    parser.add_argument("--images", type=int, default=250_000, help="the length of each run")
+    parser.add_argument("--images", type=int, default=80_000, help="the length of each run")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of runs (3)")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", choices=NAMES, default=list(NAMES), help="0, 1 or both (both)"
+    )
     parser.add_argument("--bare", type=Path, metavar="HOME", help=argparse.SUPPRESS)  # how this program calls itself
     options = parser.parse_args()
     if options.bare is not None:
         bare_trainer(options.recipe, options.source, options.bare)
         return
     lengths = [f"train.images={options.images}", f"train.evaluate_every={options.images}"]
-    found: dict[str, list[tuple[Pace, Pace]]] = {}
+    found: dict[int, list[tuple[float, float]]] = {workers: [] for workers in options.workers}
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder)).create()
         DatasetRequest(find_recipe(options.recipe).data, home, options.source).prepare()
-        for name, workers in COMMANDS.items():
-            found[name] = in_slices(options.recipe, options.source, home, [workers, *lengths])
-            ratios = ", ".join(f"{ours.clock / bare.clock:.3f}" for ours, bare in found[name])
-            print(f"orchestration: {name}, slice by slice: {ratios}", file=sys.stderr, flush=True)
+        for _ in range(options.rounds):
+            for workers, rounds in found.items():
+                rounds.append(by_turns(options.recipe, options.source, home, [f"workers={workers}", *lengths]))
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     print(machine())
-    rows = []
-    for name, slices in found.items():
-        clock = [ours.clock / bare.clock for ours, bare in slices]
-        loop = statistics.median(ours.loop / bare.loop for ours, bare in slices)
-        rates = (statistics.median(pace.clock for pace in side) for side in zip(*slices, strict=True))
-        quarters = statistics.quantiles(clock, n=4)
-        spread = f"{quarters[0]:.3f} to {quarters[2]:.3f}"
-        rows.append(
-            [name, *(f"{rate:,.0f}" for rate in rates), f"{statistics.median(clock):.3f}", spread, f"{loop:.3f}"]
-        )
-    columns = ["", "images/s", f"{BARE}'s", "ratio", "half of the slices", "ratio by the trainer's own figure"]
+    rows, targets = [], []
+    for workers, rounds in found.items():
+        ratios = [ours / bare for ours, bare in rounds]
+        ratio = statistics.median(ratios)
+        rates = [f"{statistics.median(rate):,.0f}" for rate in zip(*rounds, strict=True)]
+        rows.append([NAMES[workers], *rates, f"{ratio:.3f}", " ".join(f"{one:.3f}" for one in ratios)])
+        targets.append(Target(f"orchestration, {NAMES[workers]}, ratio", ratio, 0.97))
+    columns = ["", "images/s", "bare trainer's", "ratio", "each round's"]
     show(f"Recipe {options.recipe}, {options.images:,} images", columns, rows)
-    ratio = statistics.median(ours.clock / bare.clock for ours, bare in found[ON_RAY])
-    conclude([Target("orchestration, ratio", ratio, 0.97)], options.json)
+    conclude(targets, options.json)
 
 
-def in_slices(recipe: str, source: str | None, home: Home, overrides: list[str]) -> list[tuple[Pace, Pace]]:
-    """Trains by the command, and bare, in turn; each slice of the first, with the mean of the second's around it."""
+def by_turns(recipe: str, source: str | None, home: Home, overrides: list[str]) -> tuple[float, float]:
+    """Trains by the command, and bare, in turns, until the command's training is at its end: the images/s of each."""
     what = ["--source", source] if source is not None else []
     gan = [str(Path(sys.executable).with_name("gan")), "train", recipe, "--home", str(home.path), *what, *overrides]
     bare = [sys.executable, "-m", "tests.benchmarks.orchestration", "--recipe", recipe, "--bare", str(home.path), *what]
     before, log, said = set(home.runs.glob("*/run.json")), home.path / "bare.jsonl", home.path / "said.txt"
-    slices: list[tuple[float, float]] = []
-
-    def run() -> None:
-        begin = time.time()
-        while time.time() - begin < SLICE_SECONDS and ours.running:
-            time.sleep(0.05)
-        slices.append((begin, time.time()))
 
     def journalled() -> list[TickEnd]:
         """The ticks of `gan train` so far."""
         made = set(home.runs.glob("*/run.json")) - before
         records = [entry.record for run in made for entry in read_entries(journal_folder(run.parent) / "train.jsonl")]
         return [
-            TickEnd(record["time"] / 1000, record["images_seen"], metric_values(record)["images_per_second"])
+            TickEnd(record["time"] / 1000, record["images_seen"])
             for record in records
             if record["kind"] == "metrics" and "images_per_second" in record["values"]
         ]
@@ -124,36 +128,29 @@ def in_slices(recipe: str, source: str | None, home: Home, overrides: list[str])
     with said.open("w") as output, log.open("w") as lines, family(gan, output) as ours:
         while ours.running and len(journalled()) < WARM_UP:
             time.sleep(0.5)
-        ours.signal(signal.SIGSTOP)
+        ours.signal(signal.SIGSTOP, ours.members())
         with family(bare, lines) as its:
             while its.running and len(bare_ticks()) < WARM_UP:
                 time.sleep(0.5)
+            its.signal(signal.SIGSTOP, its.members())
+            turns: dict[Family, list[tuple[float, float]]] = {ours: [], its: []}
             while ours.running and its.running:
-                its.signal(signal.SIGSTOP)
-                ours.signal(signal.SIGCONT)
-                run()
-                ours.signal(signal.SIGSTOP)
-                its.signal(signal.SIGCONT)
-                run()
+                for side in (ours, its, its, ours):  # so that neither is always the one that follows
+                    side.signal(signal.SIGCONT, side.members())
+                    begin = time.time()
+                    time.sleep(TURN_SECONDS)
+                    members = side.members()  # looked up within the turn: the search takes its time
+                    side.signal(signal.SIGSTOP, members)
+                    turns[side].append((begin, time.time()))
     if ours.returncode != 0:
         sys.exit(f"{' '.join(gan)} ended with status {ours.returncode}:\n{said.read_text()}")
-    ticks = journalled(), bare_ticks()
-    # Even slices are those of `gan train`.
-    paces = [pace_of(ticks[number % 2], *bounds) for number, bounds in enumerate(slices)]
-    return [
-        (paces[at], Pace(*(statistics.mean(pair) for pair in zip(left, right, strict=True))))
-        for at in range(2, len(paces) - 1, 2)
-        if (left := paces[at - 1]) and (right := paces[at + 1]) and paces[at]
-    ]
+    return pace_of(journalled(), Turns(turns[ours])), pace_of(bare_ticks(), Turns(turns[its]))
 
 
-def pace_of(ticks: Sequence[TickEnd], begin: float, end: float) -> Pace | None:
-    """Of the ticks that lie in that time as a whole; None where none does."""
-    whole = [(a, b) for a, b in pairwise(ticks) if begin <= a.time and b.time <= end]
-    if not whole:
-        return None
-    clock = statistics.median((b.images - a.images) / (b.time - a.time) for a, b in whole)
-    return Pace(clock, statistics.median(b.rate for _, b in whole))
+def pace_of(ticks: Sequence[TickEnd], turns: Turns) -> float:
+    """Images by the seconds of a side's own clock, over the ticks that ended within its turns."""
+    first, *_, last = (tick for tick in ticks if tick.time >= turns.begin)
+    return (last.images - first.images) / (turns.clock(last.time) - turns.clock(first.time))
 
 
 class Family:
@@ -181,9 +178,9 @@ class Family:
                     found.append(int(place.name))
         return found
 
-    def signal(self, number: signal.Signals) -> None:
-        """To every one of them."""
-        for pid in self.members():
+    def signal(self, number: signal.Signals, members: Iterable[int]) -> None:
+        """To every one of these."""
+        for pid in members:
             with suppress(OSError):
                 os.kill(pid, number)
 
@@ -195,7 +192,7 @@ def family(command: Sequence[str], output: IO[str]) -> Iterator[Family]:
     try:
         yield started
     finally:
-        started.signal(signal.SIGKILL)
+        started.signal(signal.SIGKILL, started.members())
 
 
 def bare_trainer(recipe_name: str, source: str | None, home: Path) -> None:
@@ -204,7 +201,7 @@ def bare_trainer(recipe_name: str, source: str | None, home: Path) -> None:
     recipe = find_recipe(recipe_name, ["train.images=1000000000"])
     dataset = DatasetRequest(recipe.data, Home(home), source).prepare()
     for tick in Trainer(recipe, dataset).run():
-        print(json.dumps(TickEnd(time.time(), tick.images_seen, tick.images_per_second)), flush=True)
+        print(json.dumps(TickEnd(time.time(), tick.images_seen)), flush=True)
 
 
 if __name__ == "__main__":
