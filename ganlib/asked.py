@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganlib.data.geometry import Placement
+from ganlib.data.geometry import fit
 from ganlib.data.pixels import decode
 from ganlib.data.preparation import Preparation
 from ganlib.errors import UserError
@@ -96,6 +96,4 @@ def _numbers(values: Any) -> list[float] | None:
 
 def asked_image(data: bytes, preparation: Preparation) -> NDArray[np.uint8]:
     """uint8 [size, size, C]: an image file's bytes, prepared as a dataset's. Raises BadRecordError."""
-    image = decode(data)
-    where = Placement.of(image.width, image.height, preparation.size, preparation.fit)
-    return where.apply(image, preparation.channels)
+    return fit(decode(data), preparation.size, preparation.channels, preparation.fit)

@@ -155,7 +155,8 @@ def judge(
         described = Described(sampler, dataset)
         metrics = evaluate(described, dataset, config.samples, config.seed, extractor, progress)
         return metrics | described.metrics(config.samples, config.seed)
-    told = "label" in method.needs
+    # Other images than its own may be told no classes, or others: then its classes come in turn, none by itself.
+    told = "label" in method.needs and len(dataset.class_names or ()) == sampler.recipe.data.classes
     samples: Samples = InProportion(sampler, dataset) if told else sampler
     metrics = evaluate(samples, dataset, config.samples, config.seed, extractor, progress)
     if told and extractor is not None:

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from ganlib.data.edges import contours
-from ganlib.data.geometry import Placement
+from ganlib.data.geometry import Placement, Squares
 from ganlib.data.layout import Layout, Rows
 from ganlib.data.plan import ShardTask, rows_of
 from ganlib.data.preparation import Preparation
@@ -102,7 +102,7 @@ class ShardWriter:
         chunks = [range(first, min(first + _CHUNK, len(wanted))) for first in range(0, len(wanted), _CHUNK)]
 
         def read(chunk: range) -> list[str | BadRecordError]:
-            return [self._read_one(wanted[place], rows, place) for place in chunk]
+            return self._read_some(wanted, rows, chunk)
 
         if self.threads > 1:
             with ThreadPoolExecutor(self.threads) as pool:
@@ -127,14 +127,23 @@ class ShardWriter:
             rows.arrays["label"][:] = self.source.labels(wanted)
         return True
 
-    def _read_one(self, row: int, rows: Rows, place: int) -> str | BadRecordError:
-        """Fills place `place` of `rows`; returns the picture's size as "WxH" (empty for points), or what is wrong."""
-        try:
-            return self._place(self.source.read(row), rows, place)
-        except BadRecordError as error:
-            return error
+    def _read_some(self, wanted: Sequence[int], rows: Rows, places: range) -> list[str | BadRecordError]:
+        """Fills `places` of `rows`; returns each picture's size as "WxH" (empty for points), or what is wrong."""
+        found: list[str | BadRecordError] = []
+        squares = Squares()
+        for place in places:
+            try:
+                found.append(self._place(self.source.read(wanted[place]), rows, place, squares))
+            except BadRecordError as error:
+                found.append(error)
+        squares.finish()
+        if self.preparation.pairs == "edges":
+            for place, one in zip(places, found, strict=True):
+                if isinstance(one, str):
+                    rows.arrays["partner"][place] = contours(rows.arrays["image"][place])
+        return found
 
-    def _place(self, record: Record, rows: Rows, place: int) -> str:
+    def _place(self, record: Record, rows: Rows, place: int, squares: Squares) -> str:
         columns, arrays = self.layout.columns, rows.arrays
         size = ""
         if isinstance(record.image, np.ndarray):
@@ -143,7 +152,7 @@ class ShardWriter:
             arrays["image"][place] = record.image
         else:
             size = f"{record.image.width}x{record.image.height}"
-            placement = self._place_pictures(record, arrays, place)
+            placement = self._place_pictures(record, arrays, place, squares)
             if columns.boxes:
                 arrays["box"][place] = placement.box(_there(record.box, "box"))
             if columns.keypoint_names is not None:
@@ -161,21 +170,19 @@ class ShardWriter:
             rows.captions[place] = list(record.captions)
         return size
 
-    def _place_pictures(self, record: Record, arrays: dict[str, NDArray], place: int) -> Placement:
+    def _place_pictures(self, record: Record, arrays: dict[str, NDArray], place: int, squares: Squares) -> Placement:
         image, preparation = record.image, self.preparation
         assert isinstance(image, Image.Image)
         if self.layout.columns.dtype != "uint8":
             raise BadRecordError("it is a picture, not a point")
         placement = Placement.of(image.width, image.height, preparation.size, preparation.fit)
-        arrays["image"][place] = placement.apply(image, preparation.channels)
-        if preparation.pairs == "edges":
-            arrays["partner"][place] = contours(arrays["image"][place])
-        elif self.layout.columns.partner:
+        squares.fill(arrays["image"][place], image, placement)
+        if self.layout.columns.partner and preparation.pairs != "edges":
             partner = _there(record.partner, "partner")
             if partner.size != image.size:
                 sizes = " and ".join(f"{side.width}x{side.height}" for side in (image, partner))
                 raise BadRecordError(f"the two parts of the pair are of different size, {sizes}")
-            arrays["partner"][place] = placement.apply(partner, preparation.channels)
+            squares.fill(arrays["partner"][place], partner, placement)
         return placement
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -247,6 +248,9 @@ def report_chain(outcome: Outcome, home: Home, uri: str) -> None:
 
 def main() -> None:
     """Runs `gan`. A person's mistake, and an MLflow that went away, is one line on stderr and exit status 2."""
+    # torch, Ray and MLflow make half a million objects as they are imported, all of which stay; by Python's own
+    # threshold they are looked through a hundred times, which is a fifth of the seconds that it takes.
+    gc.set_threshold(10_000)
     try:
         app()
     except Exception as error:

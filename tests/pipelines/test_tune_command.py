@@ -125,7 +125,8 @@ def test_an_extractor_that_needs_labels_needs_labels(tmp_path: Path) -> None:
     for number in range(12):
         Image.effect_noise((16, 16), 40 + number).save(tmp_path / f"{number}.png")
     home = Home(tmp_path / "home").create()
-    recipe = DIGITS.with_overrides("evaluate.extractor=classifier", "train.batch=8")
+    untold = ["method.condition.kind=none", "data.classes=0"]
+    recipe = DIGITS.with_overrides("evaluate.extractor=classifier", "train.batch=8", *untold)
     unlabelled = DatasetRequest(recipe.data, home, str(tmp_path)).prepare()
     with pytest.raises(UserError, match="classifier"):
         metric_named("fid", recipe, unlabelled)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data.geometry import Placement, fit
+from ganlib.data.geometry import Placement, Squares, fit
 from ganlib.data.sources.base import BadRecordError
 
 from .list_source import noise
@@ -31,6 +31,29 @@ def test_an_image_of_its_size_keeps_its_pixels() -> None:
     np.testing.assert_array_equal(padded[:, 1:9], pixels)
     assert not padded[:, :1].any()
     assert not padded[:, 9:].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("waiting", [None, 5000])
+def test_pictures_resized_together_are_those_resized_alone(
+    channels: Literal[1, 3], waiting: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if waiting is not None:
+        monkeypatch.setattr("ganlib.data.geometry._MOST_WAITING", waiting)
+    images = [noise(5 + number, *size, channels) for number, size in enumerate([(40, 20), (20, 40), (16, 16)] * 3)]
+    found = np.full((len(images), 16, 16, channels), 99, np.uint8)  # black around a padded one is written, not assumed
+    squares = Squares()
+    for square, image in zip(found, images, strict=True):
+        squares.fill(square, image, Placement.of(*image.size, 16, "pad"))
+    squares.finish()
+    for square, image in zip(found, images, strict=True):
+        wide, high = ({40: 16, 20: 8, 16: 16}[side] for side in image.size)
+        theirs = np.asarray(image.resize((wide, high), Image.Resampling.LANCZOS)).reshape(high, wide, channels)
+        left, top = (16 - wide) // 2, (16 - high) // 2
+        part = square[top : top + high, left : left + wide].astype(int)
+        assert np.abs(part - theirs).max() <= 1
+        assert square.sum(dtype=int) == part.sum()
+        np.testing.assert_array_equal(square, fit(image, 16, channels, "pad"))
 
 
 def test_pad_brings_the_longer_side_to_size_on_black() -> None:
@@ -96,7 +119,7 @@ def test_a_marked_pixel_goes_where_its_keypoint_goes() -> None:
         pixels[40:48, 88:96] = 255
         placement = Placement.of(200, 120, 60, how)
         x, y, seen = placement.keypoints(np.array([[92, 44, 1]], np.float32))[0] * (60, 60, 1)
-        ys, xs = np.nonzero(placement.apply(Image.fromarray(pixels), 1)[..., 0] > 100)
+        ys, xs = np.nonzero(fit(Image.fromarray(pixels), 60, 1, how)[..., 0] > 100)
         assert seen == 1
         assert abs(xs.mean() + 0.5 - x) < 0.5
         assert abs(ys.mean() + 0.5 - y) < 0.5
