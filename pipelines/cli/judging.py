@@ -69,7 +69,7 @@ def evaluate(
         metrics = _folder(path, asked, opened)
     else:
         metrics = _run(find_run(opened, what), checkpoint, asked, opened, tracking)
-    print_metrics(metrics)
+    print_metrics(metrics, each_class=True)
     if out is not None:
         said = {"what": what, "against": against, "metrics": metrics}
         write_atomically(out, json.dumps(said, indent=2) + "\n")
@@ -164,11 +164,15 @@ def _reference(folder: Path, against: str, size: int | None, home: Home, extract
     return DatasetRequest(data, home, against, extractor=extractor).prepare()
 
 
-def print_metrics(metrics: dict[str, float]) -> None:
-    """A short table: a score, its standard error and its floor to a row. Shares of single modes are left to MLflow."""
+def print_metrics(metrics: dict[str, float], each_class: bool = False) -> None:
+    """A short table: a score, its standard error and its floor to a row.
+
+    Shares of single modes are left to MLflow, and so are single classes' distances unless `each_class`.
+    """
     from ganlib.evaluation.names import beside
 
-    shown = [name for name in metrics if not name.startswith(("mode_share/", "mode_share_se/"))]
+    left = ("mode_share/", "mode_share_se/") if each_class else ("mode_share/", "mode_share_se/", "fid_class")
+    shown = [name for name in metrics if not (name.startswith(left) and name.count("/") >= 2)]
     folded = {beside(name, what) for name in shown for what in ("se", "floor")}
     for name in shown:
         if name in folded:

@@ -139,3 +139,20 @@ def test_a_score_stands_beside_its_error_and_its_floor(capsys: pytest.CaptureFix
         ["paired_se/l1", "0.5"],
         ["samples", "10000", "floor", "359"],
     ]
+
+
+def test_a_training_ends_with_the_mean_of_the_classes_and_evaluate_says_each(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    metrics = {
+        "fid_class/classifier-0": 7.0, "fid_class_se/classifier-0": 0.5, "fid_class/classifier-0/3": 6.0,
+        "fid_class_se/classifier-0/3": 0.25, "fid_class_floor/classifier-0/3": 2.0, "mode_share/classifier-0/3": 0.1,
+    }  # fmt: skip
+    mean, third = (
+        ["fid_class/classifier-0", "7", "±", "0.5"],
+        ["fid_class/classifier-0/3", "6", "±", "0.25", "floor", "2"],
+    )
+    print_metrics(metrics)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [mean]
+    print_metrics(metrics, each_class=True)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [mean, third]
