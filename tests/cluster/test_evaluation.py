@@ -80,7 +80,7 @@ def test_what_a_process_raises_comes_out_as_itself(dataset: Dataset, checkpoint:
         pass
     assert str(opened.value).startswith(f"{tmp_path} is not a checkpoint: ")
     with pytest.raises(UserError) as sampled, processes(1, dataset, extractor, checkpoint) as actors:
-        ShardedSampler(checkpoint, actors).sample(100, labels=[0] * 100)
+        ShardedSampler(checkpoint, actors).sample(100, labels=[10] * 100)  # there are ten, from 0 on
     for raised in (opened, sampled):
         assert type(raised.value) is UserError
         assert "\n" not in str(raised.value)
