@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shutil
 import time
@@ -14,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ganlib.data.dataset import Dataset
+from ganlib.data.locks import held
 from ganlib.data.manifest import FILE_NAME, Manifest
 from ganlib.data.plan import ShardTask
 from ganlib.data.shard_writer import ShardOutcome, outcome_file
@@ -58,7 +57,7 @@ class Staging:
         Nothing is locked on an object store: there two write the same objects, and none that is written ever changes.
         Whoever comes to the end first takes what is staged away, and the others have that dataset.
         """
-        with _held(self.place):
+        with held(self.place):
             yield
 
     def finished(self, tasks: Sequence[ShardTask]) -> list[ShardOutcome]:
@@ -106,8 +105,8 @@ class Staging:
         place = self.into / entry.name.removesuffix(".lock")
         changed = max((file.modified_ns for file in place.list()), default=0) if entry.folder else entry.modified_ns
         if time.time() - changed / 1e9 > _ABANDONED:
-            with _held(place, wait=False) as held:
-                if held and entry.folder:
+            with held(place, wait=False) as ours:
+                if ours and entry.folder:
                     place.remove()
 
     def _end(self, place: Location) -> None:
@@ -152,46 +151,3 @@ def _is_whole(place: Location) -> bool:
         Dataset.open(place)
         return True
     return False
-
-
-@contextmanager
-def _held(place: Location, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a staging place on a local disk; yields False where another does, and not to `wait` is asked."""
-    if place.local is None:
-        yield True
-        return
-    path = place.local.with_name(f"{place.name}.lock")
-    lock = _lock(path, wait)
-    if lock is None:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        # Removed while it is held: who waits on this file sees that it is gone, and takes a new one.
-        path.unlink(missing_ok=True)
-        os.close(lock)
-
-
-def _lock(path: Path, wait: bool) -> int | None:
-    """The descriptor of the lock file, locked; it is made, with its folders. None where another holds it and not to
-    `wait` is asked. Raises UserError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
-                    return lock
-            except BlockingIOError:
-                os.close(lock)
-                return None
-            except BaseException:
-                os.close(lock)
-                raise
-            os.close(lock)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path.parent}: {error.strerror or error}; choose a folder that can be written and has room"
-        ) from error

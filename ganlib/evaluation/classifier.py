@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from ganlib.data.batches import Batches, normalise, open_batches
 from ganlib.data.dataset import Dataset, Split
+from ganlib.data.locks import held
 from ganlib.data.manifest import ClassifierRecord
+from ganlib.data.storage import Location
 from ganlib.draws import stream_seed
 from ganlib.errors import UserError
 from ganlib.evaluation.extractor import Extractor
@@ -81,13 +83,24 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
     names = dataset.judged_names or dataset.attribute_names
     if dataset.manifest.classifier is not None or names is None or dataset.columns.dtype == "float32":
         return dataset
+    with held(judges_of(dataset)):
+        dataset = Dataset.open(dataset.location)  # another process may have trained it by now
+        return dataset if dataset.manifest.classifier is not None else _train(dataset, len(names), progress)
+
+
+def judges_of(dataset: Dataset) -> Location:
+    """What is held while a judge of the dataset is trained: two at once on the cores of one take many times as long."""
+    return dataset.location.parent / f".judges-{dataset.location.name}"
+
+
+def _train(dataset: Dataset, outputs: int, progress: Callable[[int, int], None] | None) -> Dataset:
     train = dataset.split("train")
     batch = min(BATCH, len(train))
     batches = judges_batches(train, batch)
     steps = min(IMAGES, MAX_EPOCHS * len(train)) // batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(0, "classifier"))
-        network = Classifier(ImageShape(*dataset.image_shape), len(names))
+        network = Classifier(ImageShape(*dataset.image_shape), outputs)
         network.to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(network.parameters(), 2e-3, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)

@@ -24,10 +24,12 @@ from torch import Tensor, nn
 
 from ganlib.data.batches import normalise
 from ganlib.data.dataset import Dataset
+from ganlib.data.locks import held
 from ganlib.data.sealed import UNSEALED, read_sealed, write_sealed
+from ganlib.data.storage import Location
 from ganlib.draws import stream_generator, stream_seed
 from ganlib.errors import UserError
-from ganlib.evaluation.classifier import judges_batches
+from ganlib.evaluation.classifier import judges_batches, judges_of
 from ganlib.evaluation.degradations import KINDS, degraded
 from ganlib.evaluation.extractor import Extractor
 from ganlib.networks.base import ImageShape
@@ -104,6 +106,12 @@ def train_instances(dataset: Dataset, progress: Callable[[int, int], None] | Non
     place = dataset.location / FILE
     if dataset.columns.dtype == "float32" or place.kind() == "file":
         return
+    with held(judges_of(dataset)):
+        if place.kind() != "file":  # another process may have trained it by now
+            _train(dataset, place, progress)
+
+
+def _train(dataset: Dataset, place: Location, progress: Callable[[int, int], None] | None) -> None:
     train = dataset.split("train")
     batch = min(BATCH, len(train))
     batches = judges_batches(train, batch)

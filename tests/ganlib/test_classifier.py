@@ -1,7 +1,11 @@
 """The dataset's own classifier: how good it is, where it is kept, what it says of samples."""
 
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,6 +135,29 @@ def test_a_dataset_without_test_images_has_an_accuracy_too(few: Dataset) -> None
     assert record is not None
     assert 0 <= record.accuracy <= 1
     assert Dataset.open(few.path).manifest.classifier == record
+
+
+def test_of_two_at_once_one_trains_it_and_both_have_it(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two preparations of one dataset do; each on all cores, they would take many times as long."""
+    trained, both, train = [], Barrier(2), classifier._train
+
+    def counted(*what: Any) -> Dataset:
+        trained.append(what)
+        time.sleep(0.5)  # the other is there by now
+        return train(*what)
+
+    def begin(_: int) -> Dataset:
+        dataset = Dataset.open(few.path)
+        both.wait()
+        return train_classifier(dataset)
+
+    monkeypatch.setattr(classifier, "_train", counted)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(begin, range(2))
+    assert len(trained) == 1
+    assert one.manifest.classifier == other.manifest.classifier is not None
+    assert not list(few.path.parent.glob("*.lock"))
+    assert not list(few.path.parent.glob(".*.lock"))
 
 
 def test_it_is_graded_a_block_at_a_time(digits16: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
