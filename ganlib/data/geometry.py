@@ -14,7 +14,6 @@ from ganlib.data.sources.base import BadRecordError
 RESIZING = "the square first, then torch's lanczos"
 """What `Squares` does: another text where it makes other pixels of the same picture."""
 
-
 _MOST_WAITING = 8 << 20
 """Bytes of pictures that wait for others of their size: 64 photographs of 12 megapixels would take 2 GB."""
 

@@ -90,7 +90,7 @@ def train_classifier(dataset: Dataset, progress: Callable[[int, int], None] | No
 
 def judges_of(dataset: Dataset) -> Location:
     """What is held while a judge of the dataset is trained: two at once on the cores of one take many times as long."""
-    return dataset.location.parent / f".judges-{dataset.location.name}"
+    return dataset.location / "judge"
 
 
 def _train(dataset: Dataset, outputs: int, progress: Callable[[int, int], None] | None) -> Dataset:

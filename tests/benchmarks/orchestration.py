@@ -5,8 +5,8 @@ turns of a fifth of a second: while one runs, the other is stopped (SIGSTOP). So
 second to the next (it swings by half on a shared one), it does to both, and neither takes the other's cores. The clock
 of each side is the time of its own turns, from the end of its third tick on: all that lies between ticks counts,
 pictures, checkpoints and records among it. The ratio of a round is that of images by such seconds; the median of the
-rounds counts, for one process may be slower than its twin all its life by where its memory lies (two bare trainers
-differed by 0.09 once, by 0.01 else). Checkpoints are judged at the end alone: an evaluation is work that the bare
+rounds counts, for one process may be slower than its twin all its life (two bare trainers differed by 0.09 once, by
+0.01 else), and rounds spread by 0.05 about it. Checkpoints are judged at the end alone: an evaluation is work that the bare
 trainer does not do.
 """
 
