@@ -6,8 +6,8 @@ second to the next (it swings by half on a shared one), it does to both, and nei
 of each side is the time of its own turns, from the end of its third tick on: all that lies between ticks counts,
 pictures, checkpoints and records among it. The ratio of a round is that of images by such seconds; the median of the
 rounds counts, for one process may be slower than its twin all its life (two bare trainers differed by 0.09 once, by
-0.01 else), and rounds spread by 0.05 about it. Checkpoints are judged at the end alone: an evaluation is work that the bare
-trainer does not do.
+0.01 else), and rounds spread by 0.05 about it. Checkpoints are judged at the end alone: an evaluation is work that the
+bare trainer does not do.
 """
 
 from __future__ import annotations
