@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,12 @@ COLUMNS = {
 """The fields of a Batch, and what a shard calls them."""
 
 CACHED = 1 << 18
-"""Bytes of pixels that a CPU normalises at once: what its cache holds goes through the memory once, not thrice."""
+"""Bytes of pixels that a CPU normalises at once: what its cache holds goes through the memory once, not twice."""
+
+SCALE = float(np.nextafter(np.float32(1 / 127.5), np.float32(0)))
+"""1 / 127.5 as the float32 below it: the one above makes white more than 1 where a product is added unrounded (FMA)."""
+
+_BLACK = torch.tensor(-1.0)
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,15 @@ class Batches(ABC):
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """[n, H, W, C] -> float32 [n, C, H, W], channels-last in memory: uint8 0..255 to [-1, 1], float32 as it is."""
+    """[n, H, W, C] -> float32 [n, C, H, W], channels-last in memory: uint8 0..255 to [-1, 1], float32 as it is.
+
+    Within 1.2e-7 of value / 127.5 - 1, and of the range: black is -1, white 0.9999999.
+    """
     if pixels.dtype == torch.uint8:
         stored, pixels = pixels, torch.empty_like(pixels, dtype=torch.float32)
         rows = max(CACHED // max(prod(stored.shape[1:]), 1), 1) if stored.is_cpu else max(len(stored), 1)
         for part, of in zip(pixels.split(rows), stored.split(rows), strict=True):
-            part.copy_(of).mul_(1 / 127.5).sub_(1)
+            torch.add(_BLACK, part.copy_(of), alpha=SCALE, out=part)  # a pass less than a product and a difference
     return pixels.permute(0, 3, 1, 2)
 
 

@@ -5,11 +5,13 @@ how many samples its rankings take.
     python -m tests.benchmarks.tuning overhead      a study of 8 trials of `digits`; some minutes
     python -m tests.benchmarks.tuning ranking       24 trainings of seconds, each judged often; some minutes
     python -m tests.benchmarks.tuning pbt --minutes 16 --source ../shared/data/mnist
+    python -m tests.benchmarks.tuning rates --minutes 18 --avatars ../shared/data/avatars.zip
 
 asha: images seen by all trials until one is within 10 percent of the best of random search, over all that random
 search saw. tpe: best loss after as many trials, over random search's. Both are medians of five seeds; the first trials
 of ASHA are random search's. overhead: wall time over the sum of trainings divided by how many run at once, of those
-trials that run in processes which have run one before. ranking: see `tuning_ranking`. pbt: see `tuning_pbt`.
+trials that run in processes which have run one before. ranking: see `tuning_ranking`. pbt: see `tuning_pbt`. rates: see
+`tuning_rates`.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from pathlib import Path
 from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
+from tests.benchmarks.pictures import SHARED
 from tests.benchmarks.report import Target, arguments, conclude, machine, show
 from tests.benchmarks.tuning_pbt import against_pbt
 from tests.benchmarks.tuning_ranking import ranking
+from tests.benchmarks.tuning_rates import against_the_paper
 from tests.benchmarks.tuning_simulation import Table, simulate
 from tests.benchmarks.tuning_table import RUNGS, SMALL
 
@@ -44,12 +48,14 @@ PROPER = {
 def main() -> None:
     runs: dict[str, Callable[..., list[Target]]] = {
         "asha": asha, "tpe": tpe, "overhead": overhead, "ranking": ranking, "pbt": against_pbt,
+        "rates": against_the_paper,
     }  # fmt: skip
     parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *runs], metavar="NAME", help=f"of {', '.join(runs)}; or all")
-    parser.add_argument("--minutes", type=float, default=16.0, help="of training, of either side of pbt")
-    parser.add_argument("--samples", type=int, default=10_000, help="that pbt's judge sees")
+    parser.add_argument("--minutes", type=float, default=16.0, help="of training: either side of pbt, or rates's study")
+    parser.add_argument("--samples", type=int, default=10_000, help="that the judges of pbt and rates see")
     parser.add_argument("--source", help="MNIST's IDX files, for pbt; a download where nothing is said")
+    parser.add_argument("--avatars", default=str(SHARED / "avatars.zip"), help="the images of rates")
     parser.add_argument("--home", type=Path, default=Path("build/benchmarks"), help="for datasets")
     options = parser.parse_args()
     print(machine())

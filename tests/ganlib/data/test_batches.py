@@ -47,6 +47,15 @@ def test_normalised_and_quantised_again_every_value_is_itself() -> None:
     assert torch.equal(quantise(images), pixels)
 
 
+def test_a_pixel_is_normalised_alike_wherever_it_lies() -> None:
+    values = torch.arange(256, dtype=torch.uint8)
+    (expected,) = normalise(values.view(1, 1, 256, 1)).flatten().view(1, -1)
+    for before in range(20):  # whole vectors of the CPU, and what is left over at their end
+        for after in range(20):
+            pixels = torch.cat([values[:before], values, values[:after]]).view(1, 1, -1, 1)
+            assert torch.equal(normalise(pixels).flatten()[before : before + 256], expected), (before, after)
+
+
 def test_normalise_moves_channels_without_mixing_pixels() -> None:
     pixels = torch.arange(2 * 3 * 4 * 3, dtype=torch.uint8).view(2, 3, 4, 3)
     images = normalise(pixels)
