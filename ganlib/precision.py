@@ -6,6 +6,8 @@ AVX2 alone, a step takes four times as long.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 
@@ -16,6 +18,16 @@ def computes_bf16(device: torch.device | str) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def exact(device: torch.device | str) -> AbstractContextManager[None]:
+    """Convolutions that add float32's own products, in the same order each time.
+
+    A GPU is let round them to TensorFloat-32 else, ten bits of mantissa, which is no less than a thousandth of a FID.
+    """
+    if torch.device(device).type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def autocast(device: torch.device | str, bf16: bool | None = None) -> torch.autocast:

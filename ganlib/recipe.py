@@ -105,6 +105,8 @@ class TrainConfig(Config):
 
     `precision`: "auto" is bf16 where the hardware computes it, fp32 elsewhere; settled as a run starts.
     Samples are drawn every `sample_every` images, and after each of `sample_epochs`, at the tick that reaches them.
+    `evaluate_gpus`: the share of a GPU that an evaluation beside the training takes, of one that no worker has; 0, or
+    where there is none: a CPU's core.
     `stop_when_unhealthy`: end where, as any of these is due, the run's health has a severe verdict that is certain.
     `schedule`: what changes on the way, at the first tick that begins with so many images seen, in rising order.
     """
@@ -121,6 +123,7 @@ class TrainConfig(Config):
     sample_epochs: tuple[float, ...] = ()
     checkpoint_every: int = Field(200_000, ge=1)
     evaluate_every: int = Field(200_000, ge=1)
+    evaluate_gpus: float = Field(0, ge=0, le=1)
     keep_checkpoints: int = Field(3, ge=1)
     stop_when_unhealthy: bool = False
     schedule: tuple[Change, ...] = ()

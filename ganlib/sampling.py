@@ -13,6 +13,7 @@ import torch
 from ganlib.errors import UserError
 from ganlib.files import atomic_folder
 from ganlib.methods.base import SampleRequest
+from ganlib.precision import exact
 from ganlib.recipe import Recipe
 from ganlib.training.checkpoint import Contents, read_checkpoint, read_contents
 
@@ -20,7 +21,10 @@ MAX_SEED = 2**63 - 1
 
 
 class Sampler:
-    """The generator of a checkpoint: its moving average where it has one."""
+    """The generator of a checkpoint: its moving average where it has one.
+
+    On each device of its own the same seed gives the same images; a GPU rounds otherwise than a CPU does.
+    """
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu"):
         contents = read_contents(folder)
@@ -43,7 +47,9 @@ class Sampler:
         as a SampleRequest has them; sequences will do. Raises UserError for what this generator cannot do.
         """
         request = SampleRequest(count, seed, first, interpolate=interpolate, **told)
-        return self.method.sample(self.generator, checked(request, self.recipe)).numpy()
+        request = checked(request, self.recipe)
+        with exact(self.device):
+            return self.method.sample(self.generator, request).numpy()
 
 
 def checked(request: SampleRequest, recipe: Recipe) -> SampleRequest:

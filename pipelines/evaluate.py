@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ganlib.allocator import keep_freed_memory
 from ganlib.data import Dataset
+from ganlib.devices import best_device
 from ganlib.errors import UserError
 from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.evaluate import evaluate
-from ganlib.evaluation.extractors import Extractor, extractor_for, own_extractor
+from ganlib.evaluation.extractor import Extractor, NetworkExtractor
+from ganlib.evaluation.extractors import extractor_for, own_extractor
 from ganlib.evaluation.names import judged_by
 from ganlib.evaluation.paired import has_truth, paired_metrics
 from ganlib.evaluation.path_length import path_metrics
@@ -41,12 +44,13 @@ def evaluate_checkpoint(
     progress: Callable[[int, int], None] | None = None,
     config: EvaluateConfig | None = None,
     workers: int = 0,
+    device: str | None = None,
 ) -> dict[str, float]:
     """The metrics of `checkpoint`, a checkpoint's name in `run`: read where it was judged before, else judged now.
 
     config: by whose features, on which samples and how many; as the recipe says where None. What other extractors said
-    of the same samples stays beside it. workers: as `judge_with` has them. Recorded in the run's folder and in its
-    journal. Raises UserError for a checkpoint that is damaged.
+    of the same samples stays beside it. workers, device: as `judge_with` has them. Recorded in the run's folder and in
+    its journal. Raises UserError for a checkpoint that is damaged.
     """
     sampler = load_sampler(run.path / checkpoint)
     its_own = sampler.recipe.evaluate
@@ -55,7 +59,7 @@ def evaluate_checkpoint(
     name = extractor_name(sampler.recipe.method, dataset, config.extractor)
     distances = [metric for metric in metrics if metric.startswith("fid")]  # it may have counted beside another
     if not metrics or (name is not None and not judged_by(distances, name)):
-        metrics |= judge_with(run.path / checkpoint, dataset, config, workers, progress)
+        metrics |= judge_with(run.path / checkpoint, dataset, config, workers, progress, device)
         run.keep_evaluation(checkpoint, config, metrics)
     if config == its_own:
         run.due_mark(checkpoint).unlink(missing_ok=True)
@@ -71,16 +75,19 @@ def judge_with(
     config: EvaluateConfig | None = None,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    device: str | None = None,
 ) -> dict[str, float]:
     """`judge` for the generator in the folder `checkpoint`, as `config` says, or its recipe where None.
 
-    workers: Ray processes that make the samples and take their features; 0: this process alone.
+    workers: Ray processes that make the samples and take their features, on the cluster's GPUs where some are free; 0:
+    this process alone, on `device` ("cpu" or "cuda"; None: on a GPU, where there is one).
     """
-    sampler = load_sampler(checkpoint)
+    device = "cpu" if workers else device or best_device()
+    sampler = load_sampler(checkpoint, device)
     config = config or sampler.recipe.evaluate
     opened = open_extractor(sampler.recipe.method, dataset, config.extractor)
     if not workers or opened is None:
-        return judge(sampler, dataset, progress, opened, config)
+        return judge(sampler, dataset, progress, opened and opened.to(device), config)
     from pipelines.sharding import ShardedExtractor, ShardedSampler, processes
 
     with processes(workers, dataset, opened, checkpoint) as actors:
@@ -95,19 +102,20 @@ def judge_folder(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """All metrics that there are for images that stand in a folder: of all of them. workers: as for `judge_with`."""
+    """All metrics that there are for images that stand in a folder: of all of them. workers: as for `judge_with`; 0:
+    this process, on a GPU where there is one."""
     if dataset.dtype == np.float32:
         raise UserError(f"dataset {dataset.name} is of points, with which no folder of images can be compared")
     opened = extractor_for(dataset, extractor)
     if not workers:
-        return evaluate(samples, dataset, samples.count, 0, opened, progress)
+        return evaluate(samples, dataset, samples.count, 0, opened.to(best_device()), progress)
     from pipelines.sharding import ShardedExtractor, processes
 
     with processes(workers, dataset, opened) as actors:
         return evaluate(samples, dataset, samples.count, 0, ShardedExtractor(opened, actors), progress)
 
 
-def open_extractor(method: MethodConfig, dataset: Dataset, name: ExtractorName = "auto") -> Extractor | None:
+def open_extractor(method: MethodConfig, dataset: Dataset, name: ExtractorName = "auto") -> NetworkExtractor | None:
     """The extractor that `extractor_name` says; None for points, which are their own features. Raises UserError."""
     found = extractor_name(method, dataset, name)
     return None if found is None else extractor_for(dataset, found)
@@ -171,9 +179,10 @@ def _translates(method: MethodConfig) -> bool:
 
 
 def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:
-    """The metrics of a checkpoint, judged in a process that gives way to the training on the same machine."""
-    import torch
+    """The metrics of a checkpoint, judged in a process that gives way to the training on the same machine.
 
+    On a GPU where its recipe asks for one: Ray does not hide GPUs from a process that asked for none.
+    """
     torch.set_num_threads(1)
     keep_freed_memory()
     os.nice(YIELDING)  # no further than that: it is the most there is
@@ -181,4 +190,5 @@ def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:
     with run.judging(checkpoint) as due:
         if not due and (metrics := run.evaluation(checkpoint)) is not None:
             return metrics  # the checkpoint itself may be gone
-        return evaluate_checkpoint(run, checkpoint, Dataset.open(run.facts().dataset_path))
+        device = best_device() if run.recipe().train.evaluate_gpus else "cpu"
+        return evaluate_checkpoint(run, checkpoint, Dataset.open(run.facts().dataset_path), device=device)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ganlib.data import Dataset
 from ganlib.data.storage import Location
+from ganlib.devices import best_device
 from ganlib.errors import UserError
 from ganlib.evaluation.extractors import Extractor, extractor_for
 from ganlib.sampling import Sampler, load_sampler
@@ -34,6 +35,7 @@ def processes(
 ) -> Iterator[Sequence[Any]]:
     """So many processes with `extractor`, opened for `dataset`, and the generator in the folder `checkpoint`.
 
+    The GPUs of the cluster that nobody has now are theirs in equal shares; where there are none, each has a core.
     Raises UserError where Ray cannot be started, is too small, loses a process, or has other weights where it runs one;
     and what a process raises of its own.
     """
@@ -45,10 +47,13 @@ def processes(
         raise UserError(
             f"{count} workers take a CPU each, and the cluster has {cpus:g} CPUs; lower --workers, or add nodes"
         )
-    remote = ray.remote(num_cpus=1)(Worker)
+    share = gpu_share(ray.available_resources().get("GPU", 0), count)
+    remote = ray.remote(num_cpus=1, num_gpus=share)(Worker)
     actors = [remote.remote() for _ in range(count)]
     try:
-        labels = ray.get([actor.open.remote(checkpoint, dataset.location, extractor.name) for actor in actors])
+        labels = ray.get(
+            [actor.open.remote(checkpoint, dataset.location, extractor.name, share > 0) for actor in actors]
+        )
         if others := set(labels) - {extractor.label}:
             raise UserError(f"a process of Ray's has {others.pop()}, not {extractor.label}: give it the same weights")
         yield actors
@@ -66,14 +71,22 @@ def processes(
             ray.kill(actor)
 
 
+def gpu_share(free: float, count: int) -> float:
+    """Of a GPU, for each of `count` processes: a whole one, or as many to each GPU as have to share it; 0 for none."""
+    whole = int(free)
+    return 0 if not whole else 1 if whole >= count else 1 / -(-count // whole)
+
+
 class Worker:
     """One process: an extractor of its own, and a generator where there is a checkpoint."""
 
-    def open(self, checkpoint: Path | None, dataset: Location, extractor: str) -> str:
-        """Loads both, and returns the extractor's label. No constructor does it: of what goes wrong in one, Ray hands
-        on a text, that the process died."""
-        self.sampler = load_sampler(checkpoint) if checkpoint is not None else None
-        self.extractor = extractor_for(Dataset.open(dataset), extractor)
+    def open(self, checkpoint: Path | None, dataset: Location, extractor: str, gpu: bool) -> str:
+        """Loads both, on a GPU where it has a share of one (Ray hides none from others), and returns the extractor's
+        label. No constructor does it: of what goes wrong in one, Ray hands on a text, that the process died.
+        """
+        device = best_device() if gpu else "cpu"
+        self.sampler = load_sampler(checkpoint, device) if checkpoint is not None else None
+        self.extractor = extractor_for(Dataset.open(dataset), extractor).to(device)
         return self.extractor.label
 
     def sample(self, count: int, seed: int, first: int, told: dict[str, Any]) -> np.ndarray:

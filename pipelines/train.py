@@ -16,7 +16,7 @@ from ganlib.data.unpaired import epoch_images
 from ganlib.errors import UserError
 from ganlib.pictures import animate, curves, sheet
 from ganlib.recipe import Recipe
-from pipelines.cluster import connect, has_gpus
+from pipelines.cluster import connect, has_gpus, most_of
 from pipelines.console import Progress
 from pipelines.evaluate import evaluate_checkpoint
 from pipelines.health import health_tags, verdicts_of
@@ -184,8 +184,11 @@ def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
     from pipelines.train_loop import train_loop
 
     least, most = recipe.least_workers, recipe.most_workers
+    judging: dict[str, Any] = dict(EVALUATION)
     if most:
         gpus = has_gpus(least)
+        if gpus and recipe.train.evaluate_gpus:
+            judging["num_gpus"] = spare_gpus(recipe)
         scaling = ScalingConfig(
             num_workers=recipe.workers,
             use_gpu=gpus,
@@ -195,8 +198,8 @@ def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
     else:
         logging.getLogger("ray.train").setLevel(logging.WARNING)
         scaling = ScalingConfig(num_workers=0)
-    # Elastic workers take every CPU that there is; the evaluation, which gives way to them, then must not wait for one.
-    judging = {**EVALUATION, "num_cpus": 0} if recipe.elastic else EVALUATION
+    if recipe.elastic:  # its workers take every CPU that there is, and the evaluation, which gives way, must not wait
+        judging["num_cpus"] = 0
     return TorchTrainer(
         train_loop,
         train_loop_config={"run_folder": str(run.path), "workers": most},
@@ -211,6 +214,16 @@ def trainer_of(run: RunFolder, recipe: Recipe) -> TorchTrainer:
         ),
         validation_config=ValidationConfig(fn=validate, ray_remote_kwargs=judging) if most else None,
     )
+
+
+def spare_gpus(recipe: Recipe) -> float:
+    """What the evaluation beside a training takes of a GPU. Raises UserError where the workers leave it none."""
+    if (there := most_of("GPU")) < recipe.most_workers + recipe.train.evaluate_gpus:
+        raise UserError(
+            f"train.evaluate_gpus={recipe.train.evaluate_gpus:g} is of a GPU that no worker has, and of {there:g} GPUs "
+            f"{recipe.most_workers} workers take one each; use fewer workers, or judge on a CPU (train.evaluate_gpus=0)"
+        )
+    return recipe.train.evaluate_gpus
 
 
 def leave(run: RunFolder) -> NoReturn:

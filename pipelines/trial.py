@@ -93,7 +93,8 @@ class TrainTrial:
 
     def _judge(self, run: RunFolder, checkpoint: Path, dataset: Dataset) -> Reading:
         """The reading of a checkpoint; raises UnhealthyError where the run is not worth going on with."""
-        metrics = evaluate_checkpoint(run, checkpoint.name, dataset)
+        device = "cpu" if run.recipe().most_workers else self.share.device  # its workers have the GPUs then
+        metrics = evaluate_checkpoint(run, checkpoint.name, dataset, device=device)
         progress = read_contents(checkpoint).progress
         verdict = fatal(verdicts_of(run)) if self.prune else None
         if verdict is not None:

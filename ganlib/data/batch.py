@@ -33,8 +33,6 @@ CACHED = 1 << 18
 SCALE = float(np.nextafter(np.float32(1 / 127.5), np.float32(0)))
 """1 / 127.5 as the float32 below it: the one above makes white more than 1 where a product is added unrounded (FMA)."""
 
-_BLACK = torch.tensor(-1.0)
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -126,8 +124,9 @@ def normalise(pixels: Tensor) -> Tensor:
     if pixels.dtype == torch.uint8:
         stored, pixels = pixels, torch.empty_like(pixels, dtype=torch.float32)
         rows = max(CACHED // max(prod(stored.shape[1:]), 1), 1) if stored.is_cpu else max(len(stored), 1)
+        black = torch.full((), -1.0, dtype=torch.float32, device=pixels.device)
         for part, of in zip(pixels.split(rows), stored.split(rows), strict=True):
-            torch.add(_BLACK, part.copy_(of), alpha=SCALE, out=part)  # a pass less than a product and a difference
+            torch.add(black, part.copy_(of), alpha=SCALE, out=part)  # a pass less than a product and a difference
     return pixels.permute(0, 3, 1, 2)
 
 

@@ -24,14 +24,13 @@ from ganlib.data.manifest import ClassifierRecord
 from ganlib.data.storage import Location
 from ganlib.draws import stream_seed
 from ganlib.errors import UserError
-from ganlib.evaluation.extractor import Extractor
+from ganlib.evaluation.extractor import NetworkExtractor
 from ganlib.networks.base import ImageShape
 from ganlib.precision import autocast
 
 FILE = "classifier.safetensors"
 FEATURES = 128
 BATCH = 128
-BLOCK = 500
 """Images that are judged at once."""
 GRADED = 1024
 """Images on which it is itself graded at once."""
@@ -170,7 +169,7 @@ def load_classifier(dataset: Dataset) -> Classifier:
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-class ClassifierExtractor(Extractor):
+class ClassifierExtractor(NetworkExtractor):
     """The features and the class probabilities of the dataset's own classifier; of attributes the features alone,
     as what it says of each of them adds up to no distribution."""
 
@@ -182,14 +181,12 @@ class ClassifierExtractor(Extractor):
         self.digest = dataset.manifest.classifier.sha256
         self.knows_classes = dataset.judged_names is not None
 
-    @torch.no_grad()
-    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        features, probabilities = [], []
-        for first in range(0, len(images), BLOCK):
-            found, logits = self.network(normalise(torch.from_numpy(images[first : first + BLOCK])))
-            features.append(found.double())
-            probabilities.append(torch.softmax(logits.double(), 1))
-        return torch.cat(features).numpy(), torch.cat(probabilities).numpy() if self.knows_classes else None
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        features, logits = self.network(normalise(images))
+        return features, logits if self.knows_classes else None
+
+    def _move(self) -> None:
+        self.network.to(self.device)
 
 
 @torch.no_grad()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ganlib.evaluation.names import label_of
+from ganlib.precision import exact
 
 
 class Extractor(ABC):
@@ -34,6 +36,42 @@ class Extractor(ABC):
         """uint8 [n, H, W, C] -> (float64 [n, features], float64 [n, classes] probabilities or None)."""
 
 
+class NetworkExtractor(Extractor):
+    """An extractor that is a network, on a device of one's choice: the CPU, until `to` says another.
+
+    A GPU adds in another order, so its features differ from a CPU's in their last digits, by rounding alone.
+    """
+
+    device = torch.device("cpu")
+    block = 500
+    """Images at once."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """Takes the features there from now on. Returns itself."""
+        self.device = torch.device(device)
+        self._move()
+        return self
+
+    @torch.inference_mode()
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        features, probabilities = [], []
+        with exact(self.device):
+            for first in range(0, len(images), self.block):
+                found, logits = self.look(torch.from_numpy(images[first : first + self.block]).to(self.device))
+                features.append(found.cpu().double())
+                if logits is not None:
+                    probabilities.append(torch.softmax(logits.cpu().double(), 1))
+        return torch.cat(features).numpy(), torch.cat(probabilities).numpy() if probabilities else None
+
+    @abstractmethod
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of a block of what `features` is given, on the device: float32 [n, features]; [n, classes] logits or None."""
+
+    @abstractmethod
+    def _move(self) -> None:
+        """Moves the network to `device`."""
+
+
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256, hex, of the tensors' names, types, shapes and numbers, in their order, however they were stored."""
     state = hashlib.sha256()
@@ -43,6 +81,6 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
-def in_colour(images: np.ndarray) -> np.ndarray:
-    """uint8 [n, H, W, 1 or 3] -> [n, H, W, 3]: networks of photographs see grey as three equal channels."""
-    return np.broadcast_to(images, (*images.shape[:3], 3))
+def in_colour(images: Tensor) -> Tensor:
+    """[n, H, W, 1 or 3] -> [n, H, W, 3], a view: networks of photographs see grey as three equal channels."""
+    return images.expand(*images.shape[:3], 3)

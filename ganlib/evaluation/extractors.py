@@ -8,7 +8,7 @@ from typing import get_args
 from ganlib.data.dataset import Dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.classifier import ClassifierExtractor
-from ganlib.evaluation.extractor import Extractor
+from ganlib.evaluation.extractor import Extractor, NetworkExtractor
 from ganlib.evaluation.inception import InceptionExtractor
 from ganlib.evaluation.instances import InstanceExtractor
 from ganlib.evaluation.pretrained import ClipExtractor, DinoExtractor
@@ -18,7 +18,7 @@ from ganlib.recipe import ExtractorName
 
 __all__ = ["ClassifierExtractor", "Extractor", "InstanceExtractor", "RandomExtractor", "extractor_for"]
 
-_MAKERS: dict[str, Callable[[Dataset], Extractor]] = {
+_MAKERS: dict[str, Callable[[Dataset], NetworkExtractor]] = {
     "classifier": ClassifierExtractor,
     "instances": InstanceExtractor,
     "random": lambda dataset: RandomExtractor(ImageShape(*dataset.image_shape)),
@@ -34,8 +34,8 @@ def own_extractor(dataset: Dataset) -> ExtractorName:
     return "classifier" if dataset.manifest.classifier is not None else "instances"
 
 
-def extractor_for(dataset: Dataset, name: str = "auto") -> Extractor:
-    """The extractor of that name for the images of `dataset`.
+def extractor_for(dataset: Dataset, name: str = "auto") -> NetworkExtractor:
+    """The extractor of that name for the images of `dataset`, on the CPU.
 
     auto: the dataset's own. Raises UserError for a name that there is not, and where the extractor cannot be had.
     """

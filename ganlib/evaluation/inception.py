@@ -19,12 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from ganlib.errors import UserError
-from ganlib.evaluation.extractor import Extractor, in_colour
+from ganlib.evaluation.extractor import NetworkExtractor, in_colour
 from ganlib.evaluation.weights import PublishedWeights
 
 SIZE = 299
-BLOCK = 32
-"""Images at once: what a layer makes of so many stays near the caches."""
 CONVOLUTIONS = 94
 WEIGHTS = PublishedWeights(
     "inception",
@@ -35,7 +33,7 @@ WEIGHTS = PublishedWeights(
 _EPSILON = 1e-3
 
 
-class InceptionExtractor(Extractor):
+class InceptionExtractor(NetworkExtractor):
     """2,048 features (the last average pool) and 1,008 probabilities (of the logits without their biases).
 
     `inception` resizes to 299x299 as TensorFlow 1 did, bilinear between the nearest four pixels however far the size
@@ -43,36 +41,31 @@ class InceptionExtractor(Extractor):
     arXiv 2104.11222). Grey images are seen as three equal channels.
     """
 
+    block = 32  # what a layer makes of so many stays near a CPU's caches
+
     def __init__(self, name: Literal["inception", "inception-clean"] = "inception"):
         self.name = name
         path, self.digest = WEIGHTS.find()
         self.network = load_inception(path)
-        self._resize: Callable[[np.ndarray], Tensor] = {"inception": tf1_bilinear, "inception-clean": clean_bicubic}[
-            name
-        ]
+        self._resize = tf1_bilinear if name == "inception" else clean_bicubic
 
-    @torch.inference_mode()
-    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        features, probabilities = [], []
-        for first in range(0, len(images), BLOCK):
-            block = in_colour(images[first : first + BLOCK])
-            if block.dtype == np.float32:
-                block = (block + 1) * np.float32(127.5)
-            found, logits = self.network(self._resize(block))
-            features.append(found.double())
-            probabilities.append(torch.softmax(logits.double(), 1))
-        return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
+    def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network(self._resize(in_colour((images + 1) * 127.5 if images.is_floating_point() else images)))
+
+    def _move(self) -> None:
+        self.network.to(self.device)
 
 
-def tf1_bilinear(images: np.ndarray) -> Tensor:
+def tf1_bilinear(images: Tensor) -> Tensor:
     """[n, H, W, 3] of 0 to 255 -> float32 [n, 3, 299, 299], (x - 128) / 128, by TensorFlow 1's resize_bilinear.
 
     Pixel i of the output stands at i * size / 299 of the input, corner on corner, not middle on middle.
     """
-    x = torch.from_numpy(images.astype(np.float32)).sub_(128).div_(128)
+    x = images.to(torch.float32, copy=True).sub_(128).div_(128)
     for axis in (2, 1):
         size = x.shape[axis]
-        place = torch.arange(SIZE, dtype=torch.float32) * torch.tensor(size / SIZE, dtype=torch.float32)
+        step = torch.tensor(size / SIZE, dtype=torch.float32)
+        place = torch.arange(SIZE, dtype=torch.float32, device=x.device) * step
         low = place.long()
         shape = [1, 1, 1, 1]
         shape[axis] = SIZE
@@ -81,14 +74,14 @@ def tf1_bilinear(images: np.ndarray) -> Tensor:
     return x.permute(0, 3, 1, 2)  # channels last in memory
 
 
-def clean_bicubic(images: np.ndarray) -> Tensor:
+def clean_bicubic(images: Tensor) -> Tensor:
     """[n, H, W, 3] of 0 to 255 -> float32 [n, 3, 299, 299], (x - 128) / 128, by Pillow's bicubic filter, in float."""
     resized = np.empty((len(images), SIZE, SIZE, 3), np.float32)
-    for image, into in zip(images, resized, strict=True):
+    for image, into in zip(images.cpu().numpy(), resized, strict=True):
         for channel in range(3):
             plane = Image.fromarray(image[:, :, channel].astype(np.float32))
             into[:, :, channel] = np.asarray(plane.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    return torch.from_numpy(resized).sub_(128).div_(128).permute(0, 3, 1, 2)
+    return torch.from_numpy(resized).to(images.device).sub_(128).div_(128).permute(0, 3, 1, 2)
 
 
 class InceptionNetwork:
@@ -104,6 +97,11 @@ class InceptionNetwork:
             raise KeyError(f"{len(names)} convolutions")
         self._folded: dict[tuple[str, ...], tuple[Tensor, Tensor]] = {(name,): fold(state, name) for name in names}
         self._head = state["fc.weight"].float()
+
+    def to(self, device: torch.device) -> None:
+        """Moves the weights there."""
+        self._folded = {names: (weight.to(device), bias.to(device)) for names, (weight, bias) in self._folded.items()}
+        self._head = self._head.to(device)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self._conv(x, "Conv2d_1a_3x3", stride=2)  # 149

@@ -15,7 +15,6 @@ import hashlib
 from collections.abc import Callable
 from itertools import pairwise
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -31,7 +30,7 @@ from ganlib.draws import stream_generator, stream_seed
 from ganlib.errors import UserError
 from ganlib.evaluation.classifier import judges_batches, judges_of
 from ganlib.evaluation.degradations import KINDS, degraded
-from ganlib.evaluation.extractor import Extractor
+from ganlib.evaluation.extractor import NetworkExtractor
 from ganlib.networks.base import ImageShape
 from ganlib.precision import autocast
 
@@ -44,7 +43,6 @@ MAX_EPOCHS = 20
 SIDE = 64
 TEMPERATURE = 0.2
 SEVERITY_WEIGHT = 10.0
-BLOCK = 500
 
 
 class InstanceNetwork(nn.Module):
@@ -74,7 +72,7 @@ class InstanceNetwork(nn.Module):
         return F.relu(self.hidden(self.body(x).mean((2, 3))))
 
 
-class InstanceExtractor(Extractor):
+class InstanceExtractor(NetworkExtractor):
     """The features of the network kept with the dataset, which is trained now where there is none yet."""
 
     name = "instances"
@@ -91,11 +89,11 @@ class InstanceExtractor(Extractor):
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.digest = hashlib.sha256(content).hexdigest()
 
-    @torch.inference_mode()
-    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        blocks = (images[first : first + BLOCK] for first in range(0, len(images), BLOCK))
-        found = [self.network(normalise(torch.from_numpy(block))).double() for block in blocks]
-        return torch.cat(found).numpy(), None
+    def look(self, images: Tensor) -> tuple[Tensor, None]:
+        return self.network(normalise(images)), None
+
+    def _move(self) -> None:
+        self.network.to(self.device)
 
 
 def train_instances(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> None:

@@ -70,7 +70,7 @@ class Lpips:
 
     def _maps(self, images: NDArray[np.uint8]) -> list[Tensor]:
         """Of each layer [n, channels, h, w], of length 1 at each place."""
-        x = torch.from_numpy(in_colour(images).astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
+        x = in_colour(torch.from_numpy(images)).float().permute(0, 3, 1, 2) / 127.5 - 1
         x = (x - torch.tensor(_SHIFT).view(3, 1, 1)) / torch.tensor(_SCALE).view(3, 1, 1)
         maps = []
         for number, stage in enumerate(self._layers):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from ganlib.errors import UserError
-from ganlib.evaluation.extractor import Extractor, in_colour, tensors_digest
+from ganlib.evaluation.extractor import NetworkExtractor, in_colour, tensors_digest
 from ganlib.evaluation.weights import OTHERS, PublishedWeights
 
-BLOCK = 32
 CLIP = "clip-vit-b-32"
 _CLIP_SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 CLIP_WEIGHTS = PublishedWeights(
@@ -23,21 +22,20 @@ CLIP_WEIGHTS = PublishedWeights(
 DINOV2 = "dinov2-vit-l-14"
 
 
-class _Pretrained(Extractor):
+class _Pretrained(NetworkExtractor):
     """An extractor of torch-fidelity's, which resizes (TensorFlow 1's bilinear) and normalises by itself."""
 
     takes_floats = False
+    block = 32
 
     def __init__(self, network: Any, digest: str):
         self.network, self.digest = network, digest
 
-    @torch.inference_mode()
-    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        features = []
-        for first in range(0, len(images), BLOCK):
-            block = np.ascontiguousarray(in_colour(images[first : first + BLOCK]).transpose(0, 3, 1, 2))
-            features.append(self.network(torch.from_numpy(block))[0].double())
-        return torch.cat(features).numpy(), None
+    def look(self, images: Tensor) -> tuple[Tensor, None]:
+        return self.network(in_colour(images).permute(0, 3, 1, 2).contiguous())[0], None
+
+    def _move(self) -> None:
+        self.network.to(self.device)
 
 
 class ClipExtractor(_Pretrained):

@@ -24,6 +24,7 @@ from ganlib.allocator import keep_freed_memory
 from ganlib.data.batches import Batches, choose_loading, open_batches
 from ganlib.data.dataset import Dataset, Split
 from ganlib.data.unpaired import UnpairedBatches, epoch_images, open_unpaired
+from ganlib.devices import best_device
 from ganlib.draws import Draws, stream_seed
 from ganlib.errors import UserError
 from ganlib.inputs import told_of
@@ -76,7 +77,7 @@ class Trainer:
     ):
         require_fit(recipe, dataset)
         self.recipe, self.dataset = recipe, dataset
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device or best_device())
         self.world = world or World.current()
         self.interrupted, self._asked = False, False
         if self.device.type == "cpu":

@@ -18,7 +18,7 @@ from ganlib.recipe import EvaluateConfig, Recipe
 from ganlib.training.checkpoint import Progress, Snapshot
 from pipelines.cluster import connect
 from pipelines.evaluate import judge_with
-from pipelines.sharding import ShardedExtractor, ShardedSampler, processes
+from pipelines.sharding import ShardedExtractor, ShardedSampler, gpu_share, processes
 from pipelines.shipped import find_recipe
 
 pytestmark = pytest.mark.slow
@@ -65,6 +65,14 @@ def test_one_two_and_seven_processes_give_the_same_numbers(dataset: Dataset, che
         assert metrics == pytest.approx(found[0], rel=1e-9)
     # Without Ray blocks are larger, and networks round otherwise in blocks of another size.
     assert metric_value(alone, "fid/random") == pytest.approx(fid, rel=1e-4)
+
+
+def test_free_gpus_are_shared_by_as_many_to_each() -> None:
+    shares = {(0, 4): 0, (0.5, 1): 0, (1, 1): 1, (8, 4): 1, (2, 4): 0.5, (2, 3): 0.5, (3, 7): 1 / 3, (1, 7): 1 / 7}
+    assert {asked: gpu_share(*asked) for asked in shares} == shares
+    for free, count in shares:
+        if share := gpu_share(free, count):  # each lies on one GPU whole
+            assert int(free) * int(1 / share) >= count
 
 
 def test_a_cluster_that_is_too_small_is_said_at_once(dataset: Dataset, checkpoint: Path) -> None:

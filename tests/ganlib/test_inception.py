@@ -76,7 +76,7 @@ def test_the_resize_is_tensorflows(shape: tuple[int, int]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
     planes = torch.from_numpy(images.transpose(0, 3, 1, 2)).float()
     expected = interpolate_bilinear_2d_like_tensorflow1x(planes, size=(299, 299), align_corners=False)
-    np.testing.assert_allclose(tf1_bilinear(images), (expected - 128) / 128, atol=2e-6)
+    np.testing.assert_allclose(tf1_bilinear(torch.from_numpy(images)), (expected - 128) / 128, atol=2e-6)
 
 
 @pytest.mark.parametrize("size", [32, 400])
@@ -86,7 +86,7 @@ def test_the_clean_resize_is_the_antialiased_bicubic_filter_unrounded(size: int)
     planes = torch.from_numpy(images.transpose(0, 3, 1, 2)).double()
     expected = F.interpolate(planes, (299, 299), mode="bicubic", antialias=True)
     assert not np.allclose(expected, expected.round(), atol=0.01)
-    np.testing.assert_allclose(clean_bicubic(images), (expected - 128) / 128, atol=1e-4)
+    np.testing.assert_allclose(clean_bicubic(torch.from_numpy(images)), (expected - 128) / 128, atol=1e-4)
 
 
 def test_the_clean_resize_has_a_name_of_its_own_at_the_same_weights(named: Path) -> None:
