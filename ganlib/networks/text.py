@@ -120,11 +120,9 @@ class Vocabulary:
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
         """Of texts as they come in training: words that are not known, and those past the last, are left out."""
-        found = torch.zeros(len(texts), self.words, dtype=torch.int64)
-        for row, text in enumerate(texts):
-            places = [self._place[word] for word in self.known(text)]
-            found[row, : len(places)] = torch.tensor(places, dtype=torch.int64)
-        return found
+        rows = [[self._place[word] for word in self.known(text)] for text in texts]
+        filled = [row + [0] * (self.words - len(row)) for row in rows]
+        return torch.tensor(filled, dtype=torch.int64, device="cpu").view(len(texts), self.words)
 
     def checked(self, texts: Sequence[str]) -> Tensor:
         """Of texts that a person gave. Raises UserError for one without a word, too long, or with unknown words."""

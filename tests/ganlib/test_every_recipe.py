@@ -18,9 +18,11 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganlib.data import Dataset, Preparation, Reading, open_source, prepare_dataset
 from ganlib.inputs import told_of
+from ganlib.methods.base import SampleRequest
 from ganlib.recipe import Recipe
 from ganlib.sampling import load_sampler
 from ganlib.training.trainer import Tick, Trainer
@@ -153,6 +155,39 @@ def test_a_recipe_trains_is_resumed_and_samples(name: str, folder: Path, tmp_pat
     told = told_of(dataset, whole.recipe.method, 5, 3)  # the recipe with what it took from the dataset
     sampler = load_sampler(whole.snapshot().write(tmp_path / "last"))
     np.testing.assert_array_equal(sampler.sample(5, seed=3, **told), images)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_round_makes_all_its_tensors_where_it_trains(name: str, folder: Path) -> None:
+    """What a step makes without saying where lands on the device `meta` here, and would on the CPU beside a GPU: it
+    has no numbers, and whatever is computed with it has none either, or is refused."""
+    trainer = Trainer(smaller(Recipe.load(SHIPPED[name])), dataset_of(smaller(Recipe.load(SHIPPED[name])), folder))
+    steps = trainer.recipe.train.steps.discriminator
+    trainer.batches = {index: trainer.batches[index] for index in range(2 * steps)}  # type: ignore[assignment]
+    with torch.device("meta"):
+        for _ in range(2):
+            trainer._round(trainer._meter, last=False)
+    metrics = trainer._meter.read()
+    assert {"loss/discriminator", "loss/generator", "gradient/generator"} <= metrics.keys()
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert {parameter.device.type for parameter in trainer.method.parameters()} == {trainer.device.type}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_generator_on_a_gpu_samples_there(name: str, folder: Path) -> None:
+    """On tensors without numbers, which no GPU is needed for, and of whose devices PyTorch takes the same care."""
+    method = Recipe.load(SHIPPED[name]).method
+    if "captions" in method.needs or method.one_domain:
+        pytest.skip("its text encoder asks CUDA itself, or its generator goes by the numbers")
+    trainer = Trainer(smaller(Recipe.load(SHIPPED[name])), dataset_of(smaller(Recipe.load(SHIPPED[name])), folder))
+    told = told_of(trainer.dataset, trainer.recipe.method, 3, 1)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        generator = trainer.method.generator.to("cuda")
+        images = trainer.method.sample(generator, SampleRequest(3, 1, **told))
+    assert images.shape == (3, *trainer.recipe.image)
+    assert images.device.type == "cpu"
 
 
 def together_recipe(name: str, scratch: Path) -> Recipe:
