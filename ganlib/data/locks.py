@@ -41,7 +41,7 @@ def _lock(path: Path, wait: bool) -> int | None:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+                if _is_still_there(path, lock):
                     return lock
             except BlockingIOError:
                 os.close(lock)
@@ -54,3 +54,11 @@ def _lock(path: Path, wait: bool) -> int | None:
         raise UserError(
             f"cannot write {path.parent}: {error.strerror or error}; choose a folder that can be written and has room"
         ) from error
+
+
+def _is_still_there(path: Path, lock: int) -> bool:
+    """Whether the file of `lock` is the one at `path`, which whoever held it before may have removed."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock))
+    except FileNotFoundError:
+        return False
