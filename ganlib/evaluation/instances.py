@@ -137,6 +137,8 @@ def _train(dataset: Dataset, place: Location, progress: Callable[[int, int], Non
         schedule.step()
         if progress:
             progress((step + 1) * batch, steps * batch)
+    if place.kind() == "file":  # another machine was sooner: an object store has no locks
+        return
     write_sealed(place, save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, UNSEALED))
 
 

@@ -3,6 +3,7 @@
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -157,6 +158,23 @@ def test_of_two_at_once_one_trains_it_and_both_have_it(few: Dataset, monkeypatch
     assert len(trained) == 1
     assert one.manifest.classifier == other.manifest.classifier is not None
     assert not list(few.path.glob("*.lock"))
+
+
+def test_where_nothing_is_locked_the_sooner_of_two_is_kept(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an object store, by two machines, whose networks have other last digits."""
+    sooner: list[Dataset] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if done == total:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(classifier, "IMAGES", 2 * classifier.BATCH)  # another network by that
+                sooner.append(train_classifier(Dataset.open(few.path)))
+
+    monkeypatch.setattr(classifier, "held", lambda place: nullcontext())
+    later = train_classifier(few, meanwhile)
+    assert len(sooner) == 1
+    assert later.manifest.classifier == sooner[0].manifest.classifier is not None
+    load_classifier(Dataset.open(few.path))  # the file is still what the manifest says
 
 
 def test_it_is_graded_a_block_at_a_time(digits16: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
