@@ -140,23 +140,26 @@ def main() -> None:
     for name in options.recipes:  # one after the other: two that want one dataset would both make it
         DatasetRequest(chosen(name, common).data, home, options.source).prepare()
 
-    def one(name: str) -> dict[str, float]:
+    def one(name: str) -> dict[str, float] | None:
         command = [sys.executable, "-m", "tests.benchmarks.recipes", *sys.argv[1:], "--train", name]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
         if ended.returncode:
-            sys.exit(f"{name} broke, see above")
+            return None
         found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
         print(name, found, flush=True)
         return found
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        runs: dict[str, Found] = dict(zip(options.recipes, pool.map(one, options.recipes), strict=True))
+        ended = dict(zip(options.recipes, pool.map(one, options.recipes), strict=True))
+    runs: dict[str, Found] = {name: found for name, found in ended.items() if found is not None}
     print(machine())
     columns, rows = table(runs)
     show(f"{options.source or chosen(options.recipes[0], []).name}, {options.samples:,} samples", columns, rows)
     print(f"samples: {home.path}/*.png")
     conclude(targets(runs), options.json)
+    if broken := [name for name in ended if name not in runs]:
+        sys.exit(f"broken, see above: {', '.join(broken)}")
 
 
 def chosen(name: str, overrides: list[str]) -> Recipe:
