@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -19,24 +18,9 @@ from ganlib.networks.base import (
 from ganlib.networks.layers import Dropout
 
 Widths = tuple[Annotated[int, Field(ge=1, le=65536)], ...]
-Output = Literal["tanh", "sigmoid", "linear"]
 Initial = Literal["narrow", "fan-in"]
 """First weights: "narrow" are U(-0.05, 0.05) in G and U(-0.005, 0.005) in D, biases 0, which fit the first GAN's wide
 layers; "fan-in" are U(-a, a) with a = 1 / sqrt(fan in), biases too (torch's own), for any width and depth."""
-
-
-class Sigmoid(nn.Module):
-    """A sigmoid's [0, 1], stretched to [-1, 1]: 2 / (1 + exp(-x)) - 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(x / 2)
-
-
-class UnitRange(nn.Module):
-    """[-1, 1] -> [0, 1]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x + 1) / 2
 
 
 class Maxout(nn.Module):
@@ -62,8 +46,6 @@ def _initialise(module: nn.Module, initial: Initial, half_range: float) -> None:
 class MLPGenerator(nn.Sequential):
     """[N, z] -> [N, C, H, W] through ReLU layers of the given widths; in [-1, 1] but for a linear `output`.
 
-    A sigmoid, at half of tanh's slope, is what a network that paints in [0, 1] ends with.
-
     Points of d dimensions are images of 1 x d pixels and one channel, and want a linear output.
     """
 
@@ -72,15 +54,15 @@ class MLPGenerator(nn.Sequential):
         latent_dim: int,
         image: ImageShape,
         widths: Widths,
-        output: Output = "tanh",
+        output: Literal["tanh", "linear"] = "tanh",
         initial: Initial = "narrow",
     ):
         layers: list[nn.Module] = []
         for inputs, outputs in zip((latent_dim, *widths), widths, strict=False):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
         layers.append(nn.Linear((latent_dim, *widths)[-1], image.height * image.width * image.channels))
-        if output != "linear":
-            layers.append(nn.Tanh() if output == "tanh" else Sigmoid())
+        if output == "tanh":
+            layers.append(nn.Tanh())
         super().__init__(*layers, Reshape(image.channels, image.height, image.width))
         _initialise(self, initial, 0.05)
 
@@ -88,8 +70,7 @@ class MLPGenerator(nn.Sequential):
 class MLPDiscriminator(LayeredDiscriminator):
     """[N, C, H, W] -> [N] logits through maxout layers with dropout before each.
 
-    With one piece a unit, a layer is linear and LeakyReLU 0.2. unit_range: it sees images in [0, 1], where what dropout
-    takes away is black, and MNIST's images are of a third of the length that they have in [-1, 1].
+    With one piece a unit, a layer is linear and LeakyReLU 0.2.
     """
 
     def __init__(
@@ -100,10 +81,9 @@ class MLPDiscriminator(LayeredDiscriminator):
         input_dropout: float,
         hidden_dropout: float,
         initial: Initial = "narrow",
-        unit_range: bool = False,
     ):
         inputs = image.height * image.width * image.channels
-        layers: list[nn.Module] = [nn.Flatten(), *([UnitRange()] if unit_range else []), Dropout(input_dropout)]
+        layers: list[nn.Module] = [nn.Flatten(), Dropout(input_dropout)]
         for outputs in widths:
             if pieces == 1:
                 layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2, inplace=True)]
@@ -121,7 +101,7 @@ class MLPGeneratorConfig(GeneratorConfig):
     has_batch_norm: ClassVar[bool] = False
     kind: Literal["mlp"]
     widths: Widths = (1200, 1200)
-    output: Output = "tanh"
+    output: Literal["tanh", "linear"] = "tanh"
     initial: Initial = "narrow"
 
     def build(self, latent_dim: int, image: ImageShape) -> nn.Module:
@@ -129,10 +109,7 @@ class MLPGeneratorConfig(GeneratorConfig):
 
 
 class MLPDiscriminatorConfig(DiscriminatorConfig):
-    """Widths of the hidden layers, from the image to the logit; `pieces` linear maps a maxout unit (1: LeakyReLU).
-
-    unit_range: it sees images in [0, 1].
-    """
+    """Widths of the hidden layers, from the image to the logit; `pieces` linear maps a maxout unit (1: LeakyReLU)."""
 
     kind: Literal["mlp"]
     widths: Widths = (240, 240)
@@ -140,8 +117,6 @@ class MLPDiscriminatorConfig(DiscriminatorConfig):
     input_dropout: float = Field(0.2, ge=0, lt=1)
     hidden_dropout: float = Field(0.5, ge=0, lt=1)
     initial: Initial = "narrow"
-    unit_range: bool = False
 
     def build(self, image: ImageShape) -> Discriminator:
-        dropout = self.input_dropout, self.hidden_dropout
-        return MLPDiscriminator(image, self.widths, self.pieces, *dropout, self.initial, self.unit_range)
+        return MLPDiscriminator(image, self.widths, self.pieces, self.input_dropout, self.hidden_dropout, self.initial)

@@ -297,11 +297,12 @@ def test_two_workers_train_as_one_and_go_on_from_a_checkpoint(
 FAITHFUL: dict[str, dict[str, Any]] = {
     "gan-mlp": {
         "method.objective": "non-saturating", "method.latent.dim": 100, "method.latent.distribution": "uniform",
-        "method.generator.widths": [1200, 1200], "method.generator.output": "sigmoid",
-        "method.discriminator.widths": [240, 240], "method.discriminator.pieces": 5,
-        "method.discriminator.input_dropout": 0.2, "method.discriminator.hidden_dropout": 0.5,
-        "method.discriminator.unit_range": True, "train.batch": 100, "optim.generator.lr": 0.1,
-        "optim.discriminator.lr": 0.1, "optim.generator.momentum": 0.5, "optim.discriminator.momentum": 0.5,
+        "method.generator.widths": [1200, 1200], "method.discriminator.widths": [240, 240],
+        "method.discriminator.pieces": 5, "method.discriminator.input_dropout": 0.2,
+        "method.discriminator.hidden_dropout": 0.5, "train.batch": 100, "train.steps.noise": "shared",
+        # Their discriminator's loss is the mean of its two halves, not their sum.
+        "optim.generator.lr": 0.1, "optim.discriminator.lr": 0.1 / 2,
+        "optim.generator.momentum": 0.5, "optim.discriminator.momentum": 0.5,
     },
     "mnist-large": {
         "train.batch": 256, "train.epochs": 50, "optim.generator.lr": 1e-4, "optim.discriminator.lr": 1e-4,
