@@ -296,7 +296,7 @@ def test_two_workers_train_as_one_and_go_on_from_a_checkpoint(
 
 FAITHFUL: dict[str, dict[str, Any]] = {
     "gan-mlp": {
-        "method.objective": "non-saturating", "method.latent.dim": 100, "method.latent.distribution": "uniform",
+        "method.objective": "non-saturating", "method.latent.dim": 100, "method.latent.distribution": "normal",
         "method.generator.widths": [1200, 1200], "method.discriminator.widths": [240, 240],
         "method.discriminator.pieces": 5, "method.discriminator.input_dropout": 0.2,
         "method.discriminator.hidden_dropout": 0.5, "train.batch": 100, "train.steps.noise": "shared",
