@@ -72,9 +72,12 @@ def processes(
 
 
 def gpu_share(free: float, count: int) -> float:
-    """Of a GPU, for each of `count` processes: a whole one, or as many to each GPU as have to share it; 0 for none."""
+    """Of a GPU, for each of `count` processes: a whole one, or as many to each GPU as have to share it; 0 for none.
+
+    Cut off at the fourth decimal, the last that Ray counts: rounded up, the last process would wait for ever.
+    """
     whole = int(free)
-    return 0 if not whole else 1 if whole >= count else 1 / -(-count // whole)
+    return 0 if not whole else 1 if whole >= count else 10_000 // -(-count // whole) / 10_000
 
 
 class Worker:

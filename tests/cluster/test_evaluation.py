@@ -68,7 +68,7 @@ def test_one_two_and_seven_processes_give_the_same_numbers(dataset: Dataset, che
 
 
 def test_free_gpus_are_shared_by_as_many_to_each() -> None:
-    shares = {(0, 4): 0, (0.5, 1): 0, (1, 1): 1, (8, 4): 1, (2, 4): 0.5, (2, 3): 0.5, (3, 7): 1 / 3, (1, 7): 1 / 7}
+    shares = {(0, 4): 0, (0.5, 1): 0, (1, 1): 1, (8, 4): 1, (2, 4): 0.5, (2, 3): 0.5, (3, 7): 0.3333, (1, 7): 0.1428}
     assert {asked: gpu_share(*asked) for asked in shares} == shares
     for free, count in shares:
         if share := gpu_share(free, count):  # each lies on one GPU whole
