@@ -260,10 +260,11 @@ def followed(run: RunFolder, total: int) -> Iterator[None]:
         path = journal_folder(run.path) / "train.jsonl"
         offset = path.stat().st_size if path.is_file() else 0
         before, note, started = run.seen() or 0, "", False
+        seen = before
         with Progress(f"train {run.name}") as progress:
             while not stop.wait(0.5):
-                if (seen := run.seen() or before) != before:
-                    started = True
+                seen = run.seen() or seen  # None where it is being written
+                started = started or seen != before
                 if started and seen >= total:
                     progress.close_with("all images seen; its last checkpoint is written and judged")
                 elif started:
