@@ -1,8 +1,8 @@
 """Batches: images/s from our dataset, resident and streamed, and from torchvision's ImageFolder with a DataLoader.
 
-All give shuffled float32 batches [128, 3, 64, 64] in [-1, 1] of the same pictures, to one thread. ImageFolder decodes
-and resizes them each time that they are wanted, with its DataLoader in this process or in 2 workers; we did so once, at
-preparation. Streamed reads every shard again each epoch, from the disk's cache, two windows of the dataset being less
+All give shuffled float32 batches [128, 3, 64, 64] in [-1, 1] of the same pictures. ImageFolder decodes and resizes them
+each time that they are wanted, with its DataLoader in this process or in 2 workers; we did so once, at preparation. To
+2 workers is compared what 2 threads of ours make, as a training on as many cores has them; to one process one thread. Streamed reads every shard again each epoch, from the disk's cache, two windows of the dataset being less
 than half of it. What streaming takes of memory is measured at the window that is its default, on a dataset of which it
 holds a third, in a process of its own: its peak, less what it was before the first batch. Opening is that of 70,000
 images of 28x28, manifest read and all shards mapped and checked, likewise: the first time in the process, and the
@@ -49,7 +49,6 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=8192, help="at most 12,000")
     parser.add_argument("--rounds", type=int, default=9, help="repetitions that count")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     keep_freed_memory()  # as the trainer does, here for all of them
     with tempfile.TemporaryDirectory() as folder:
         into = Path(folder)
@@ -63,21 +62,26 @@ def main() -> None:
             # A repetition of each takes a tenth of a second or a few.
             "ImageFolder and DataLoader": rate(image_folder(pictures, workers=0), 4),
             "ImageFolder and DataLoader, 2 workers": rate(image_folder(pictures, workers=2), 16, ahead=2 * 2),
-            "ours, streamed": rate(endless(StreamedBatches(split, BATCH, 0, (0, BATCH), window_bytes=window)), 100),
-            "ours, resident": rate(endless(open_batches(split, BATCH, 0, (0, BATCH), loading="resident")), 100),
         }
+        for threads in (1, 2):
+            streamed = StreamedBatches(split, BATCH, 0, (0, BATCH), window_bytes=window)
+            resident = open_batches(split, BATCH, 0, (0, BATCH), loading="resident")
+            for loading, batches in {"streamed": streamed, "resident": resident}.items():
+                contestants[f"ours, {loading}, {threads} thread{'s' * (threads > 1)}"] = rate(
+                    endless(batches), 100, threads=threads
+                )
         found = interleaved("batches", contestants, options.rounds)
         taken = streaming_memory(into)
         opened_first, opened = opening(into, options.rounds)
-    alone, workers, streamed, resident = found.values()
+    alone, workers, _, resident_alone, streamed_by_two, resident_by_two = found.values()
     rows = [(name, f"{value:,.0f}", f"{value / alone:.1f}", f"{value / workers:.1f}") for name, value in found.items()]
     print(machine())
     columns = ["reader", "images/s", "over one process", "over 2 workers"]
     show(f"Batches of {BATCH}, {SIZE}x{SIZE}x3, {shown} of 96x96 (JPEG)", columns, rows)
     targets = [
-        Target("batches, streamed, ratio to 2 workers", streamed / workers, 15),
-        Target("batches, resident, ratio to 2 workers", resident / workers, 30),
-        Target("batches, resident, ratio to one process", resident / alone, 30),
+        Target("batches, streamed, 2 threads to 2 workers", streamed_by_two / workers, 15),
+        Target("batches, resident, 2 threads to 2 workers", resident_by_two / workers, 30),
+        Target("batches, resident, one thread to one process", resident_alone / alone, 30),
         Target("batches, streamed, MB of memory", taken / 1e6, 300, at_most=True),
         Target("opening 70,000 images, first in a process, ms", opened_first * 1e3, 50, at_most=True),
         Target("opening 70,000 images, again, ms", opened * 1e3, 50, at_most=True),
@@ -106,14 +110,15 @@ def endless(batches: Batches) -> Iterator[Tensor]:
     return (batches[index].images for index in itertools.count())
 
 
-def rate(batches: Iterator[Tensor], count: int, ahead: int = 0) -> Callable[[], float]:
-    """Each call takes `count` batches and returns images/s.
+def rate(batches: Iterator[Tensor], count: int, ahead: int = 0, threads: int = 1) -> Callable[[], float]:
+    """Each call takes `count` batches, by so many of torch's threads, and returns images/s.
 
     ahead: batches that workers make while nobody asks. They are taken before the clock starts, and are there again
     before anyone else is measured, who would share the cores with those workers otherwise.
     """
 
     def repetition() -> float:
+        torch.set_num_threads(threads)
         deque(itertools.islice(batches, ahead), maxlen=0)
         start = time.perf_counter()
         for images in itertools.islice(batches, count):
