@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ganlib.varying import Varying
+
 
 def stream_seed(seed: int, *stream: int | str) -> int:
     """A 63-bit seed for the named stream. Any change of `seed` or `stream` gives an unrelated one."""
@@ -32,6 +34,7 @@ class Draws:
     def __init__(self, seed: int, batch: int, rows: tuple[int, int], device: torch.device | str):
         self.seed, self.batch, self.device = seed, batch, torch.device(device)
         self.first, self.last = rows
+        self.varying = Varying(device)
         self.step = 0
         self.done = 0.0
         self._masks = 0
@@ -41,27 +44,40 @@ class Draws:
         """Moves to global step `step`: every draw that follows belongs to it. done: the share of the run, 0 to 1."""
         self.step, self.done, self._masks, self._chances = step, done, 0, 0
 
+    def again(self) -> None:
+        """Begins with this step's draws anew, whatever of them were asked for until now."""
+        self.at(self.step, self.done)
+
     def latents(self, stream: str, dim: int, distribution: str) -> Tensor:
         """float32 [last - first, dim]: N(0, 1) for "normal", U[-1, 1] for "uniform"."""
-        generator = stream_generator(self.device, self.seed, "latents", stream, self.step)
-        return draw_latents(generator, self.batch, dim, distribution)[self.first : self.last]
+
+        def draw() -> Tensor:
+            generator = stream_generator(self.device, self.seed, "latents", stream, self.step)
+            return draw_latents(generator, self.batch, dim, distribution)[self.first : self.last]
+
+        return self.varying.tensor(draw)
 
     def uniform(self, stream: str, sample_shape: Sequence[int]) -> Tensor:
         """float32 [last - first, *sample_shape] from U[0, 1). Calls within a step are numbered, as masks are."""
-        return self._chance(stream)(torch.rand, sample_shape)
+        return self._chance(stream, torch.rand, sample_shape)
 
     def normal(self, stream: str, sample_shape: Sequence[int]) -> Tensor:
         """float32 [last - first, *sample_shape] from N(0, 1). Calls within a step are numbered, as masks are."""
-        return self._chance(stream)(torch.randn, sample_shape)
+        return self._chance(stream, torch.randn, sample_shape)
 
-    def _chance(self, stream: str) -> Callable[[Callable[..., Tensor], Sequence[int]], Tensor]:
-        generator = stream_generator(self.device, self.seed, "chance", stream, self.step, self._chances)
+    def number(self, of_done: Callable[[float], float]) -> float | Tensor:
+        """What goes by the share of the run that is done: a number, or, in a round that is recorded, a scalar."""
+        return self.varying.number(lambda: of_done(self.done))
+
+    def _chance(self, stream: str, kind: Callable[..., Tensor], sample_shape: Sequence[int]) -> Tensor:
+        number = self._chances
         self._chances += 1
 
-        def draw(kind: Callable[..., Tensor], sample_shape: Sequence[int]) -> Tensor:
+        def draw() -> Tensor:
+            generator = stream_generator(self.device, self.seed, "chance", stream, self.step, number)
             return kind(self.batch, *sample_shape, generator=generator, device=self.device)[self.first : self.last]
 
-        return draw
+        return self.varying.tensor(draw)
 
     @torch.no_grad()
     def gather(self, rows: Tensor) -> Tensor:
@@ -79,15 +95,20 @@ class Draws:
 
         One call is one mask: the calls within a step are numbered in program order, which is the same on each worker.
         """
-        generator = stream_generator(self.device, self.seed, "mask", self.step, self._masks)
+        number = self._masks
         self._masks += 1
         elements = torch.Size(sample_shape).numel()
-        # One 64-bit draw serves four elements: generating the bits is what costs time on a CPU.
-        words = torch.empty(self.batch, -(-elements // 4), dtype=torch.int64, device=self.device)
-        words.random_(torch.iinfo(torch.int64).min, None, generator=generator)
-        words16 = words[self.first : self.last].view(torch.int16)[:, :elements]
-        threshold = round(keep * 65536) - 32768
-        return (words16.to(torch.int32) < threshold).view(-1, *sample_shape)
+
+        def draw() -> Tensor:
+            generator = stream_generator(self.device, self.seed, "mask", self.step, number)
+            # One 64-bit draw serves four elements: generating the bits is what costs time on a CPU.
+            words = torch.empty(self.batch, -(-elements // 4), dtype=torch.int64, device=self.device)
+            words.random_(torch.iinfo(torch.int64).min, None, generator=generator)
+            words16 = words[self.first : self.last].view(torch.int16)[:, :elements]
+            threshold = round(keep * 65536) - 32768
+            return (words16.to(torch.int32) < threshold).view(-1, *sample_shape)
+
+        return self.varying.tensor(draw)
 
 
 def draw_latents(generator: torch.Generator, count: int, dim: int, distribution: str) -> Tensor:

@@ -230,7 +230,7 @@ def _one_a_sample(images: Tensor) -> tuple[int, ...]:
 def _global_std(images: Tensor) -> Tensor:
     """The standard deviation, float64, of all numbers in the global batch, of which these are this worker's rows."""
     values = images.double()
-    sums = sum_over_workers(torch.stack([values.sum(), values.new_tensor(values.numel())]))
+    sums = sum_over_workers(torch.stack([values.sum(), values.new_full((), values.numel())]))
     mean = sums[0] / sums[1]
     return (sum_over_workers((values - mean).square().sum()) / sums[1]).sqrt()
 

@@ -104,6 +104,7 @@ class TrainConfig(Config):
     """How long and in what steps. Lengths are in images that the discriminator has seen; `batch` is global.
 
     `precision`: "auto" is bf16 where the hardware computes it, fp32 elsewhere; settled as a run starts.
+    `graphs`: one GPU that trains alone replays its rounds as CUDA graphs, where they can be recorded.
     Samples are drawn every `sample_every` images, and after each of `sample_epochs`, at the tick that reaches them.
     `evaluate_gpus`: the share of a GPU that an evaluation beside the training takes, of one that no worker has; 0, or
     where there is none: a CPU's core.
@@ -117,6 +118,7 @@ class TrainConfig(Config):
     steps: Steps = Steps()
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     compile: bool = False
+    graphs: bool = True
     seed: int = Field(0, ge=0, lt=2**32)
     tick: int = Field(8_000, ge=1)
     sample_every: int = Field(64_000, ge=1)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from ganlib.data.columns import Columns
+from ganlib.devices import sent
 from ganlib.draws import stream_generator
 from ganlib.errors import UserError
 
@@ -101,18 +102,19 @@ class Augment(BaseModel):
         places = None  # where what was at (x, y) comes to be, [n, 3, 3], in pixels from the centre
         if self.rotation or self.scale or self.jitter_crop > 1:
             places = self._warp(draws, height, width)
-            grid = _grid(places, views[0].shape).to(device)
+            grid = sent(_grid(places, views[0].shape), device)
             views = [_resample(view, grid) for view in views]
         if self.crop_padding or self.mirror:
             move, rows, columns = self._move(draws, height, width)
             places = move if places is None else move @ places
-            views = [_gather(view, rows.to(device), columns.to(device)) for view in views]
+            there, across = sent(rows, device), sent(columns, device)
+            views = [_gather(view, there, across) for view in views]
         if places is not None:
-            shares = _in_shares(places, height, width).float().to(device)
+            shares = sent(_in_shares(places, height, width).float(), device)
             boxes = None if boxes is None else _move_boxes(boxes, shares)
             keypoints = None if keypoints is None else _move_keypoints(keypoints, shares)
         if self.brightness or self.contrast or self.saturation or self.hue:
-            views[0] = self._recolour(views[0], draws.float().to(device))
+            views[0] = self._recolour(views[0], sent(draws.float(), device))
         return views, boxes, keypoints
 
     def _warp(self, draws: Tensor, height: int, width: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any, Literal
 
@@ -51,6 +51,13 @@ class Batch:
     boxes: Tensor | None = None
     keypoints: Tensor | None = None
     partners: Tensor | None = None
+
+    def fill(self, other: Batch) -> None:
+        """Takes the content of `other`, of the same fields and shapes, into its own tensors."""
+        for field in fields(self):
+            place = getattr(self, field.name)
+            if place is not None:
+                place.copy_(getattr(other, field.name))
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> Batch:

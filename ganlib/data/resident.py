@@ -11,6 +11,7 @@ from torch import Tensor
 from ganlib.data.augment import Augment
 from ganlib.data.batch import COLUMNS, Batch, Batches
 from ganlib.data.split import Split
+from ganlib.devices import sent
 from ganlib.draws import stream_generator
 
 
@@ -45,7 +46,7 @@ class ResidentBatches(Batches):
 
     def _take(self, epoch: int, first: int, last: int) -> Batch:
         chosen = self.order(epoch)[first:last]
-        there = chosen.to(self.device)
+        there = sent(chosen, self.device)
         taken: dict[str, Any] = {
             field: [values[row] for row in chosen.tolist()] if isinstance(values, list) else values[there]
             for field, values in self._columns.items()

@@ -19,6 +19,7 @@ from ganlib.data.batch import COLUMNS, Batch, Batches, row_bytes
 from ganlib.data.order import BlockOrder, Window
 from ganlib.data.shards import ShardReader
 from ganlib.data.split import Split
+from ganlib.devices import sent
 
 WINDOW_BYTES = 96 << 20
 """Two of these, and what else it takes, stay under 300 MB."""
@@ -73,9 +74,7 @@ class StreamedBatches(Batches):
         if isinstance(parts[0], list):
             return [value for part in parts for value in part]
         values = torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        if self.device.type == "cuda":
-            return values.pin_memory().to(self.device, non_blocking=True)
-        return values.to(self.device)
+        return sent(values, self.device)
 
     def _hold(self, window: Window) -> _HeldWindow:
         """The window in memory, the reading of its successor begun."""

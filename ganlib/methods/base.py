@@ -6,7 +6,7 @@ checkpoints and resume are written once, for every method.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -86,6 +86,10 @@ class Method(nn.Module):
     def own_state(self) -> dict[str, Tensor]:
         """What the method itself keeps from step to step: its buffers outside the two sides. Checkpoints hold it."""
         return {name: x for name, x in self.named_buffers() if not name.startswith(("generator.", "discriminator."))}
+
+    def occasion(self, step: int) -> Hashable:
+        """All of the discriminator's step of this number that decides what is computed, not with what numbers."""
+        return None
 
     def discriminator_stepped(self) -> None:
         """Called after each discriminator step, for what a method does to the weights (clipping)."""

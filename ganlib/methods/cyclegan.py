@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -111,6 +112,10 @@ class CycleGAN(Method):
             shown = pool.exchange(fake, self.draws)
             losses.append(game.discriminator_loss(judge, real, shown, (), self.draws, step))
         return _together(losses)
+
+    def occasion(self, step: int) -> Hashable:
+        games = [game for game in self.games if isinstance(game, Game)]
+        return tuple(game.occasion(step, self.draws) for game in games)
 
     def discriminator_stepped(self) -> None:
         for game, judge in zip(self.games, self._judges(), strict=True):

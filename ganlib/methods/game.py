@@ -6,7 +6,7 @@ image: D(x, *given), `given` being tensors of one row an image (a class, an inpu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Annotated, Literal, Protocol
 
 import torch
@@ -154,7 +154,7 @@ class Game(nn.Module):
         if isinstance(penalty, GradientPenalty) and penalty.due(step):
             # .forward, not __call__: a compiled module cannot be differentiated twice.
             terms = penalty.terms(lambda images: discriminator.forward(images, *given), real, fake, draws.uniform)
-            loss = loss + penalty.strength(draws.done) * penalty.weighted(terms)
+            loss = loss + draws.number(penalty.strength) * penalty.weighted(terms)
             parts |= {f"penalty/{name}": term for name, term in terms.items()}
         if isinstance(self.config.augment, AdaptiveAugment):
             self._adapt(self.config.augment, real_logits.detach(), step)
@@ -171,6 +171,12 @@ class Game(nn.Module):
         reading = self.objective.reading(fake_logits.detach()).mean()
         return Loss(loss, {"loss/generator": loss.detach(), "d_fake": reading})
 
+    def occasion(self, step: int, draws: Draws) -> Hashable:
+        """See Method.occasion."""
+        penalty, adaptive = self.config.penalty, isinstance(self.config.augment, AdaptiveAugment)
+        due = isinstance(penalty, GradientPenalty) and penalty.due(step)
+        return due, adaptive and _adapts(step), self._noisy(draws)
+
     def stepped(self, discriminator: nn.Module) -> None:
         """What follows each step of D's weights: clipping, where the recipe says so."""
         if isinstance(self.config.penalty, ClipConfig):
@@ -179,13 +185,17 @@ class Game(nn.Module):
     def _veiled(self, images: Tensor, draws: Draws) -> Tensor:
         """What D is shown of `images`: with noise on them, and augmented, where the recipe says so."""
         noise, augment = self.config.instance_noise, self.config.augment
-        sigma = noise.sigma * max(1 - draws.done / noise.until, 0) if noise.sigma else 0
-        if sigma:
+        if self._noisy(draws):
+            sigma = draws.number(lambda done: noise.sigma * (1 - done / noise.until))
             images = images + sigma * draws.normal("instance-noise", images.shape[1:]).to(images.dtype)
         if isinstance(augment, DiffAugment):
             p = self.probability if isinstance(augment, AdaptiveAugment) else augment.probability
             images = augment.apply(images, draws.uniform("augment", (CHANCES,)), p)
         return images
+
+    def _noisy(self, draws: Draws) -> bool:
+        noise = self.config.instance_noise
+        return noise.sigma > 0 and draws.done < noise.until
 
     def _judge(self, discriminator: Callable[..., Tensor], pairs: list[tuple[Tensor, Given]]) -> list[Tensor]:
         """float32 logits of each batch of images, told what stands beside it."""
@@ -201,11 +211,16 @@ class Game(nn.Module):
         # A judged image's sign is that of its mean logit: patches of one image are one judgement.
         logits = real.flatten(1).mean(1) if real.dim() > 1 else real
         signs = (logits - self.objective.undecided).sign()
-        sums = torch.stack([signs.sum(dtype=torch.float64), signs.new_tensor(len(signs), dtype=torch.float64)])
+        sums = torch.stack([signs.sum(dtype=torch.float64), signs.new_full((), len(signs), dtype=torch.float64)])
         self.signs += sum_over_workers(sums)
-        if (step + 1) % ADAPT_EVERY == 0:
+        if _adapts(step):
             self.probability.copy_(adapt(self.probability, self.signs, augment.target, augment.speed_images))
             self.signs.zero_()
+
+
+def _adapts(step: int) -> bool:
+    """Whether the adaptive augmentation's probability is moved after the discriminator's step of this number."""
+    return (step + 1) % ADAPT_EVERY == 0
 
 
 class GameMethod(Method):
@@ -227,6 +242,9 @@ class GameMethod(Method):
     def discriminator_loss(self, batch: Batch, fakes: Tensor, step: int) -> Loss:
         real, given, wrong = self.real(batch), self.given(batch), self.wrongly_given(batch)
         return self.game.discriminator_loss(self.discriminator, real, fakes, given, self.draws, step, wrong)
+
+    def occasion(self, step: int) -> Hashable:
+        return self.game.occasion(step, self.draws)
 
     def discriminator_stepped(self) -> None:
         self.game.stepped(self.discriminator)

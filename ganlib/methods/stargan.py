@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Literal
 
 import torch
@@ -108,6 +109,9 @@ class StarGAN(Method):
         loss = self.game.discriminator_loss(critic, batch.images, images, (), self.draws, step)
         told = self._classification(critic.domains(len(batch.images)), _domains(batch))
         return Loss(loss.total + self.config.classification * told, loss.parts | {"loss/domains_real": told.detach()})
+
+    def occasion(self, step: int) -> Hashable:
+        return self.game.occasion(step, self.draws)
 
     def discriminator_stepped(self) -> None:
         self.game.stepped(self.discriminator)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -14,21 +18,38 @@ class Meter:
     def __init__(self, world: World, device: torch.device):
         self.world, self.device = world, device
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
 
     def add(self, values: dict[str, Tensor], share: float) -> None:
         """Adds one observation of each scalar, weighted by this worker's share of it."""
         for name, value in values.items():
             weighted = value.detach().float() * share
-            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
-            self._counts[name] = self._counts.get(name, 0) + 1
+            if name in self._sums:
+                self._sums[name].add_(weighted)  # in its place, which a recorded round knows
+            else:
+                self._sums[name] = weighted
+        self._counts.update(values.keys())
+
+    @contextmanager
+    def counting(self) -> Iterator[Counter[str]]:
+        """Counts what is added meanwhile apart: it is recorded, and added at each replay, to be counted then."""
+        counted: Counter[str] = Counter()
+        counts, self._counts = self._counts, counted
+        try:
+            yield counted
+        finally:
+            self._counts = counts
+
+    def count(self, counted: Counter[str]) -> None:
+        """Counts observations that a replay added to the sums."""
+        self._counts.update(counted)
 
     def state(self) -> dict[str, Tensor]:
         """What was added since the last reading, for a checkpoint. Every worker has to call it.
 
         "sum/NAME": float32 [workers], of each its own. "count/NAME": int64 [].
         """
-        names = sorted(self._sums)
+        names = sorted(self._counts)
         if not names:
             return {}
         sums = torch.zeros(self.world.size, len(names), device=self.device)
@@ -46,13 +67,14 @@ class Meter:
             kind, _, name = key.partition("/")
             if kind == "sum":
                 rank, total = self.world.rank, sums.sum() if self.world.rank == 0 else sums.new_zeros(())
-                self._sums[name] = (sums[rank] if len(sums) == self.world.size else total).to(self.device)
+                self._sums[name] = (sums[rank] if len(sums) == self.world.size else total).to(self.device, copy=True)
                 self._counts[name] = int(state[f"count/{name}"])
 
     def read(self) -> dict[str, float]:
         """The mean of each scalar since the last reading, over all workers."""
-        names = sorted(self._sums)
+        names = sorted(self._counts)
         totals = self.world.sum(torch.stack([self._sums[name] for name in names])).tolist()
         means = {name: total / self._counts[name] for name, total in zip(names, totals, strict=True)}
-        self._sums, self._counts = {}, {}
+        torch._foreach_zero_([*self._sums.values()])
+        self._counts.clear()
         return means

@@ -42,7 +42,15 @@ class Adam(_Optimizer):
     eps: float = Field(1e-8, gt=0)
 
     def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(parameters, self.lr, self.betas, self.eps, weight_decay=self.weight_decay, fused=True)
+        return torch.optim.AdamW(
+            parameters,
+            self.lr,
+            self.betas,
+            self.eps,
+            weight_decay=self.weight_decay,
+            fused=True,
+            capturable=_on_gpu(parameters),
+        )
 
 
 class SGD(_Optimizer):
@@ -63,7 +71,19 @@ class RMSprop(_Optimizer):
     eps: float = Field(1e-8, gt=0)
 
     def build(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.RMSprop(parameters, self.lr, self.alpha, self.eps, weight_decay=self.weight_decay)
+        return torch.optim.RMSprop(
+            parameters,
+            self.lr,
+            self.alpha,
+            self.eps,
+            weight_decay=self.weight_decay,
+            capturable=_on_gpu(parameters),
+        )
+
+
+def _on_gpu(parameters: list[nn.Parameter]) -> bool:
+    """Whether steps may be recorded (`ganlib.training.replay`), for which their count has to be on the device too."""
+    return parameters[0].is_cuda
 
 
 AnyOptimizer = Annotated[Adam | SGD | RMSprop, Field(discriminator="kind")]

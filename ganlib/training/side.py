@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ganlib.training.optimizers import AnyOptimizer
+from ganlib.training.optimizers import Adam, AnyOptimizer
 from ganlib.training.world import World, sum_gradients
 
 
@@ -21,10 +21,19 @@ class Side:
         self.parameters = list(module.parameters())
         self.optimizer = config.build(self.parameters)
 
-    def step(self, loss: Tensor, share: float, progress: float) -> Tensor:
+    @property
+    def recordable(self) -> bool:
+        """Whether a recorded step can go by a rate that changes: torch's Adam alone takes it from the device."""
+        return isinstance(self.config, Adam) or self.config.decay.kind == "constant"
+
+    def rate(self, done: float) -> float:
+        """The learning rate when the share `done` of the run is over."""
+        return self.config.lr * self.config.decay.factor(done)
+
+    def step(self, loss: Tensor, share: float, rate: float | Tensor) -> Tensor:
         """One update on `loss`, this worker's mean over its `share` of the batch. Returns the gradient's norm."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * self.config.decay.factor(progress)
+            group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         (loss if share == 1 else loss * share).backward()
         norm = sum_gradients(self.parameters, self.world)

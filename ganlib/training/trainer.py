@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.allocator import keep_freed_memory
-from ganlib.data.batches import Batches, choose_loading, open_batches
+from ganlib.data.batches import Batch, Batches, choose_loading, open_batches
 from ganlib.data.dataset import Dataset, Split
 from ganlib.data.unpaired import UnpairedBatches, epoch_images, open_unpaired
 from ganlib.devices import best_device
@@ -37,6 +37,7 @@ from ganlib.training.fit import require_fit
 from ganlib.training.meter import Meter
 from ganlib.training.optimizers import update_average
 from ganlib.training.probe import Probe
+from ganlib.training.replay import CudaRecorder, Played, Player, Recorder
 from ganlib.training.side import Side
 from ganlib.training.world import World
 
@@ -63,9 +64,13 @@ class Tick:
 class Trainer:
     """Trains `recipe` on the training split of `dataset`; `resume` is a checkpoint folder to go on from.
 
+    recorder: what records rounds to replay them; None: on a GPU its own, else nothing.
+
     Raises UserError for a dataset that does not fit the recipe, a checkpoint that cannot be read or is of another
     shape, and a run that diverged (a loss that is not a number).
     """
+
+    _player: Player | None = None
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class Trainer:
         device: torch.device | str | None = None,
         resume: Path | None = None,
         world: World | None = None,
+        recorder: Recorder | None = None,
     ):
         require_fit(recipe, dataset)
         self.recipe, self.dataset = recipe, dataset
@@ -82,6 +88,9 @@ class Trainer:
         self.interrupted, self._asked = False, False
         if self.device.type == "cpu":
             keep_freed_memory()
+        if recorder is None and self.device.type == "cuda":
+            recorder = CudaRecorder(self.device)
+        self._recorder = recorder
         self._meter = Meter(self.world, self.device)
         self._measured: dict[str, Tensor] = {}
         self._build(None if resume is None else self._read(resume), resume)
@@ -118,6 +127,7 @@ class Trainer:
         self.discriminator = Side(self.method.discriminator, recipe.optim.discriminator, self.world)
         if resumed is not None:
             self._load(resumed, resume or Path("memory"))
+        self._player = self._player_of(recipe)
         if train.compile:
             self.method.generator.compile()
             self.method.discriminator.compile()
@@ -202,12 +212,46 @@ class Trainer:
 
     def _round(self, meter: Meter, last: bool) -> None:
         """Some discriminator steps, then some generator steps (SYSTEMS.md, "ways of stepping")."""
-        steps = self.recipe.train.steps
+        count = self.recipe.train.steps.discriminator
         self.draws.at(self.progress.rounds, self._done())
+        steps = range(self.progress.discriminator_steps, self.progress.discriminator_steps + count)
+        batches = [self.batches[step] for step in steps]
+        if self._player is None:
+            played = self._steps(meter, batches)
+        else:
+            occasion = tuple(self.method.occasion(step) for step in steps)
+            played = self._player.play(occasion, batches, lambda batches: self._steps(meter, batches))
+        self.progress.discriminator_steps += count
+        self.progress.images += self.recipe.train.batch * count
+        if self.average is not None:
+            update_average(
+                self.average,
+                self.method.generator,
+                self.recipe.train.batch * count,
+                self.progress.images,
+                self.recipe.optim.ema_half_life,
+            )
+        if last:
+            self.draws.again()  # a replay asks for none
+            meter.add({"d_fake_before_g": played.d_fake}, self.share)
+            with self._autocast():
+                looked = self.probe.look(
+                    self.method, played.batch, played.latents, self.progress.images // self.recipe.train.tick
+                )
+            for name, (value, weight) in looked.items():
+                meter.add({name: value}, weight)
+        self.progress.rounds += 1
+
+    def _steps(self, meter: Meter, batches: Sequence[Batch]) -> Played:
+        """What of a round the device does; `batches`: one for each discriminator step.
+
+        It may be recorded, and played again for a later round: whatever differs from round to round is asked of
+        `self.draws`, or of `Method.occasion`.
+        """
+        steps = self.recipe.train.steps
         fakes: Tensor | None = None
         latents: Tensor | None = None
-        for i in range(steps.discriminator):
-            batch = self.batches[self.progress.discriminator_steps]
+        for i, batch in enumerate(batches):
             if latents is None or steps.noise == "fresh":
                 latents = self.method.draw(self.draws, f"discriminator/{i}")
             if fakes is None or steps.noise == "fresh" or self.recipe.method.follows_batch:
@@ -215,14 +259,13 @@ class Trainer:
                 with torch.set_grad_enabled(steps.noise == "shared"), self._autocast():
                     fakes = self.method.generate(batch, latents)
             with self._autocast():
-                loss = self.method.discriminator_loss(batch, fakes.detach(), self.progress.discriminator_steps)
+                step = self.progress.discriminator_steps + i
+                loss = self.method.discriminator_loss(batch, fakes.detach(), step)
             meter.add({**loss.parts}, self.share)
             if not self._leave_out(meter, "discriminator", loss.parts["d_real"], loss.parts["d_fake"], steps.margin):
-                norm = self.discriminator.step(loss.total, self.share, self._done())
+                norm = self.discriminator.step(loss.total, self.share, self._rate(self.discriminator, i))
                 meter.add({"gradient/discriminator": norm}, 1 / self.world.size)
             self.method.discriminator_stepped()
-            self.progress.discriminator_steps += 1
-            self.progress.images += self.recipe.train.batch
 
         real, before, taken = loss.parts["d_real"], 0.0, 0
         for i in range(steps.generator):
@@ -244,27 +287,30 @@ class Trainer:
                     if i > 0 and now > before + steps.margin:
                         break
                 if not self._leave_out(meter, "generator", fooled, real, 0):
-                    norm = self.generator.step(loss.total, self.share, self._done())
+                    norm = self.generator.step(loss.total, self.share, self._rate(self.generator, len(batches)))
                     meter.add({"gradient/generator": norm}, 1 / self.world.size)
                     taken += 1
         if steps.adaptive == "until-risen":
             meter.add({"steps/generator": torch.tensor(float(taken), device=self.device)}, 1 / self.world.size)
-        if self.average is not None:
-            update_average(
-                self.average,
-                self.method.generator,
-                self.recipe.train.batch * steps.discriminator,
-                self.progress.images,
-                self.recipe.optim.ema_half_life,
-            )
-        if last:
-            assert latents is not None
-            meter.add({"d_fake_before_g": loss.parts["d_fake"]}, self.share)
-            with self._autocast():
-                looked = self.probe.look(self.method, batch, latents, self.progress.images // self.recipe.train.tick)
-            for name, (value, weight) in looked.items():
-                meter.add({name: value}, weight)
-        self.progress.rounds += 1
+        assert latents is not None
+        return Played(batch, latents, loss.parts["d_fake"])
+
+    def _rate(self, side: Side, steps: int) -> float | Tensor:
+        """The learning rate of a side after so many of the discriminator's steps of this round."""
+        if side.config.decay.kind == "constant":
+            return side.config.lr
+        return self.draws.varying.number(lambda: side.rate(self._done(steps)))
+
+    def _player_of(self, recipe: Recipe) -> Player | None:
+        """What replays rounds on a GPU; None where they are all played as they are.
+
+        Alone, for other workers are waited for; where no step waits for what the one before it said; of columns that
+        are numbers, for captions are read by Python.
+        """
+        may = self.world.size == 1 and recipe.train.steps.adaptive == "none" and "captions" not in recipe.method.needs
+        if not (recipe.train.graphs and may and self.generator.recordable and self.discriminator.recordable):
+            return None
+        return None if self._recorder is None else Player(self._recorder, self.draws.varying, self._meter)
 
     def _keep_to_schedule(self) -> None:
         """Goes on as a run that resumes from here with the changed recipe would, where the schedule changes it here."""
@@ -290,8 +336,9 @@ class Trainer:
             self.interrupted = self.world.any(self._asked, self.device)
         return self.interrupted
 
-    def _done(self) -> float:
-        return self.progress.images / self.images_total
+    def _done(self, steps: int = 0) -> float:
+        """The share of the run that is done after so many of the discriminator's steps of this round."""
+        return (self.progress.images + steps * self.recipe.train.batch) / self.images_total
 
     def _autocast(self) -> torch.autocast:
         said = self.recipe.train.precision

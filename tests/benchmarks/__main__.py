@@ -1,12 +1,13 @@
 """Runs benchmarks in turn, each in a process of its own, and prints all their targets in one table at the end.
 
-python -m tests.benchmarks           the short ones: all but these seven (twenty minutes)
+python -m tests.benchmarks           the short ones: all but these (twenty minutes)
 python -m tests.benchmarks mnist     quality for time on MNIST (twice eight minutes of training, and judging)
 python -m tests.benchmarks stacked   modes of stacked MNIST, ours against plain DCGAN (twice eight minutes, and judging)
 python -m tests.benchmarks modes     every objective on rings and grids of Gaussians
 python -m tests.benchmarks health    every fault that a run can have, provoked (twenty minutes)
 python -m tests.benchmarks plan      what `gan plan` predicts, against measurements
 python -m tests.benchmarks tuning    searches against each other and against Ray's PBT example (an hour)
+python -m tests.benchmarks gpu       rounds on a GPU as they are and replayed, beside `gan plan` (where there is one)
 python -m tests.benchmarks load      eight jobs that write to one MLflow server (five minutes)
 python -m tests.benchmarks faults    thirty parts of trainings killed, and what was lost (half an hour)
 
@@ -35,6 +36,7 @@ MODULES = {
     "health": "tests.benchmarks.health",
     "plan": "tests.benchmarks.plan",
     "tuning": "tests.benchmarks.tuning",
+    "gpu": "tests.benchmarks.gpu",
     "load": "tests.benchmarks.load",
     "faults": "tests.benchmarks.faults",
     "mnist": "tests.benchmarks.mnist_quality",

@@ -2,11 +2,12 @@
 
 All give shuffled float32 batches [128, 3, 64, 64] in [-1, 1] of the same pictures. ImageFolder decodes and resizes them
 each time that they are wanted, with its DataLoader in this process or in 2 workers; we did so once, at preparation. To
-2 workers is compared what 2 threads of ours make, as a training on as many cores has them; to one process one thread. Streamed reads every shard again each epoch, from the disk's cache, two windows of the dataset being less
-than half of it. What streaming takes of memory is measured at the window that is its default, on a dataset of which it
-holds a third, in a process of its own: its peak, less what it was before the first batch. Opening is that of 70,000
-images of 28x28, manifest read and all shards mapped and checked, likewise: the first time in the process, and the
-median of those after it.
+2 workers is compared what 2 threads of ours make, as a training on as many cores has them; to one process one thread.
+Streamed reads every shard again each epoch, from the disk's cache, two windows of the dataset being less than half of
+it. What streaming takes of memory is measured at the window that is its default, on a dataset of which it holds a
+third, in a process of its own: its peak, less what it was before the first batch. Opening is that of 70,000 images of
+28x28, manifest read and all shards mapped and checked, likewise: the first time in the process, and the median of those
+after it.
 """
 
 from __future__ import annotations

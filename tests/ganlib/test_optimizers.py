@@ -52,7 +52,7 @@ def test_a_side_steps_as_torchs_optimizer_does(config: AnyOptimizer) -> None:
     side, optimizer = Side(ours, config, World()), reference(config, list(theirs.parameters()))
     for _ in range(20):
         x = torch.randn(8, 5)
-        norm = side.step(ours(x).square().mean(), share=1, progress=0)
+        norm = side.step(ours(x).square().mean(), share=1, rate=side.rate(0))
         optimizer.zero_grad()
         theirs(x).square().mean().backward()
         gradient = torch.cat([p.grad.flatten() for p in theirs.parameters() if p.grad is not None])
@@ -69,7 +69,7 @@ def test_weight_decay_of_adam_is_decoupled() -> None:
         weight.weight.fill_(3.0)
     side = Side(weight, Adam(lr=0.1, weight_decay=0.2), World())
     for _ in range(5):
-        side.step(weight(torch.zeros(1, 1)).sum(), share=1, progress=0)
+        side.step(weight(torch.zeros(1, 1)).sum(), share=1, rate=side.rate(0))
     assert weight.weight.item() == pytest.approx(3 * (1 - 0.1 * 0.2) ** 5)
 
 
@@ -80,7 +80,7 @@ def test_the_learning_rate_follows_the_decay() -> None:
         weight.weight.zero_()
     side = Side(weight, SGD(kind="sgd", lr=0.5, decay=Decay(kind="linear", floor=0.5)), World())
     for progress, expected in ((0.0, -0.5), (0.5, -0.5 - 0.375), (1.0, -0.5 - 0.375 - 0.25)):
-        side.step(weight(torch.ones(1, 1)).sum(), share=1, progress=progress)
+        side.step(weight(torch.ones(1, 1)).sum(), share=1, rate=side.rate(progress))
         assert weight.weight.item() == pytest.approx(expected)
 
 
@@ -88,7 +88,7 @@ def test_a_share_of_the_batch_weighs_the_gradient() -> None:
     weight = nn.Linear(1, 1, bias=False)
     before = weight.weight.item()
     side = Side(weight, SGD(kind="sgd", lr=1.0), World())
-    norm = side.step(weight(torch.ones(1, 1)).sum(), share=0.25, progress=0)
+    norm = side.step(weight(torch.ones(1, 1)).sum(), share=0.25, rate=side.rate(0))
     assert norm.item() == 0.25
     assert weight.weight.item() == pytest.approx(before - 0.25)
 
