@@ -40,8 +40,8 @@ class Work:
 
     operations: how often each is done. messages: how often an all-reduce of so many bytes is. The memory is in bytes:
     `weights` of both sides, moving average and method; `gradients`; `optimizer`, its state; `peak`, of all that is
-    alive at once, the batch included. images: of the global batches that the discriminator sees. slice: of these, this
-    worker's in one batch.
+    alive at once, the batch included. replayed: whether a GPU plays it from a recording. images: of the global batches
+    that the discriminator sees. slice: of these, this worker's in one batch.
     """
 
     workers: int
@@ -53,6 +53,7 @@ class Work:
     gradients: int = 0
     optimizer: int = 0
     peak: int = 0
+    replayed: bool = False
 
     @property
     def flops(self) -> float:
@@ -102,6 +103,7 @@ def count_work(recipe: Recipe, workers: int = 1) -> Work:
         work.gradients = sum(_bytes(p.grad) for side in sides for p in side.parameters if p.grad is not None)
         work.optimizer = sum(_bytes(state) for side in sides for state in side.optimizer_state().values())
         work.peak = counting.peak
+        work.replayed = rehearsal.recordable
     return work
 
 

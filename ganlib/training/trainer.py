@@ -127,7 +127,9 @@ class Trainer:
         self.discriminator = Side(self.method.discriminator, recipe.optim.discriminator, self.world)
         if resumed is not None:
             self._load(resumed, resume or Path("memory"))
-        self._player = self._player_of(recipe)
+        self._player = None
+        if self._recorder is not None and self.recordable:
+            self._player = Player(self._recorder, self.draws.varying, self._meter)
         if train.compile:
             self.method.generator.compile()
             self.method.discriminator.compile()
@@ -301,16 +303,17 @@ class Trainer:
             return side.config.lr
         return self.draws.varying.number(lambda: side.rate(self._done(steps)))
 
-    def _player_of(self, recipe: Recipe) -> Player | None:
-        """What replays rounds on a GPU; None where they are all played as they are.
+    @property
+    def recordable(self) -> bool:
+        """Whether a GPU may play rounds from recordings.
 
         Alone, for other workers are waited for; where no step waits for what the one before it said; of columns that
         are numbers, for captions are read by Python.
         """
-        may = self.world.size == 1 and recipe.train.steps.adaptive == "none" and "captions" not in recipe.method.needs
-        if not (recipe.train.graphs and may and self.generator.recordable and self.discriminator.recordable):
-            return None
-        return None if self._recorder is None else Player(self._recorder, self.draws.varying, self._meter)
+        recipe, sides = self.recipe, (self.generator, self.discriminator)
+        waits = self.world.size > 1 or recipe.train.steps.adaptive != "none"
+        read = "captions" in recipe.method.needs
+        return recipe.train.graphs and not waits and not read and all(side.recordable for side in sides)
 
     def _keep_to_schedule(self) -> None:
         """Goes on as a run that resumes from here with the changed recipe would, where the schedule changes it here."""

@@ -49,7 +49,7 @@ def plan(
     price: Annotated[float | None, typer.Option("--price", min=0, help="US dollars a GPU and hour.")] = None,
 ) -> None:
     """Predict speed, time, communication, memory and cost of a recipe on 1 or 512 GPUs (ganlib.scaling.model)."""
-    from ganlib.scaling.gpus import ACHIEVED, LAUNCH, PRICED, STREAMED, find_gpu
+    from ganlib.scaling.gpus import ACHIEVED, KERNEL, LAUNCH, PRICED, STREAMED, find_gpu
     from ganlib.scaling.links import parse_network
     from pipelines.shipped import find_recipe
 
@@ -67,8 +67,9 @@ def plan(
         predict = on_gpus(described.name, per_machine or 8, network or "100Gb")
         price = described.price if price is None else price
         typer.echo(
-            f"{described.name}, never measured here; assumed: {ACHIEVED:.0%} of its peak in convolutions and products, "
-            f"{STREAMED:.0%} of its memory's bandwidth, {LAUNCH * 1e6:.0f} us a kernel"
+            f"{described.name}, not measured here; as an H200 was: {ACHIEVED:.0%} of its peak in convolutions and "
+            f"products, {STREAMED:.0%} of its memory's bandwidth, {KERNEL * 1e6:.2g} us a kernel, where rounds are not "
+            f"replayed {LAUNCH * 1e6:.0f}"
         )
     else:
         predict = on_this_machine(fitting, per_machine or (1 if link else max(fitting)), network)

@@ -6,10 +6,11 @@ import torch
 from ganlib.cores import threads_of
 from ganlib.errors import UserError
 from ganlib.scaling.calibration import Calibration
-from ganlib.scaling.gpus import ACHIEVED, LAUNCH, STREAMED, Gpu, find_gpu
+from ganlib.scaling.gpus import ACHIEVED, KERNEL, LAUNCH, STREAMED, Gpu, find_gpu
 from ganlib.scaling.links import Link
 from ganlib.scaling.model import predict_cpu, predict_gpu
-from ganlib.scaling.work import Operation, Work
+from ganlib.scaling.work import Operation, Work, count_work
+from pipelines.shipped import find_recipe
 
 ROUND = Gpu("round", bf16=100, tf32=50, fp32=10, memory=80, bandwidth=1000, link=125)
 """Peaks of 100, 50 and 10 TFLOP/s; a terabyte a second; 100 GB/s of the link's 125 reached."""
@@ -33,9 +34,22 @@ def test_what_computes_little_goes_by_its_traffic() -> None:
     assert (seconds, bound) == (pytest.approx(1 / STREAMED), "memory")
 
 
-def test_no_kernel_is_faster_than_its_launch() -> None:
-    seconds, bound = ROUND.seconds(work_of(*(Operation(flops, 8, torch.float32, False) for flops in range(100))))
-    assert (seconds, bound) == (pytest.approx(100 * LAUNCH), "launches")
+def test_no_kernel_is_faster_than_its_launch_and_replayed_than_any() -> None:
+    work = work_of(*(Operation(flops, 8, torch.float32, False) for flops in range(100)))
+    assert ROUND.seconds(work) == (pytest.approx(100 * LAUNCH), "launches")
+    work.replayed = True
+    assert ROUND.seconds(work) == (pytest.approx(100 * KERNEL), "kernels")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "batch", "measured"),
+    [("mnist", 64, 0.90e-3), ("avatars", 64, 1.47e-3), ("dcgan-64", 128, 2.66e-3), ("dcgan-64", 512, 7.19e-3)],
+)
+def test_rounds_on_an_h200_were_within_fifteen_percent(recipe: str, batch: int, measured: float) -> None:
+    """What the GPU was busy in a replayed round, 26 November 2026; the constants were fitted to these."""
+    work = count_work(find_recipe(recipe, ["train.precision=bf16", f"train.batch={batch}"]))
+    seconds, _ = find_gpu("h200").seconds(work)
+    assert seconds == pytest.approx(measured, rel=0.15)
 
 
 def test_gradients_and_computing_add_up() -> None:
