@@ -101,6 +101,8 @@ def heeding(trainer: Trainer, run: RunFolder, on_ray: bool) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+        if trainer.world.rank == 0:  # what was trained since the last look, to whoever watches while the end is judged
+            run.note_seen(trainer.progress.images)
 
 
 def ask(run: RunFolder, wish: Wish) -> None:
