@@ -30,6 +30,9 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 LOCK_SECONDS = 60.0
 """How long a writer waits for another one of the same file: the first worker of a run for the one that it replaces."""
 
+PASSED_OVER_TAG = "gan.passed_over"
+"""What was amiss with a checkpoint that a run could not go on from: a tag in its journal and of its MLflow run."""
+
 # What MLflow takes as the name of a metric, and of an image. Refused here, where the traceback names the caller.
 _METRIC_NAME = re.compile(r"[\w.\- :]+(/[\w.\- :]+)*")
 _PICTURE_KEY = re.compile(r"[a-zA-Z0-9_\-. ]+(/[a-zA-Z0-9_\-. ]+)*")

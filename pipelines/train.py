@@ -20,7 +20,7 @@ from pipelines.cluster import connect, has_gpus, most_of
 from pipelines.console import Progress
 from pipelines.evaluate import evaluate_checkpoint
 from pipelines.health import health_tags, verdicts_of
-from pipelines.journal import Journal, Status, journal_folder, read_entries, read_metrics
+from pipelines.journal import PASSED_OVER_TAG, Journal, Status, journal_folder, read_entries, read_metrics
 from pipelines.notice import TerminatedError, answer, ask_and_wait, asked_to_go, on_sigterm
 from pipelines.run_folder import Home, RunFacts, RunFolder
 from pipelines.sender import Sender
@@ -44,9 +44,6 @@ others, from being taken for training later."""
 
 DRAIN_SECONDS = 60.0
 """How long the end of a run waits for the tracking server; the rest is shipped by the next command on the run."""
-
-PASSED_OVER_TAG = "gan.passed_over"
-"""What was amiss with a checkpoint that a run could not go on from: a tag in its journal and of its MLflow run."""
 
 _log = logging.getLogger(__name__)
 

@@ -26,10 +26,9 @@ from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint
 from ganlib.training.trainer import Tick, Trainer
 from ganlib.training.world import World
 from pipelines.health import health_tags, reason_to_stop, verdicts_of
-from pipelines.journal import Journal
+from pipelines.journal import PASSED_OVER_TAG, Journal
 from pipelines.notice import RelievedError, answer, heeding, wish_of
 from pipelines.run_folder import RunFolder
-from pipelines.train import PASSED_OVER_TAG
 from pipelines.writers import LocalWriter, RayWriter, Shelf, Writer, unjudged
 
 _log = logging.getLogger(__name__)

@@ -9,45 +9,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from ganlib.data import Dataset
-from ganlib.errors import UserError
 from ganlib.evaluation.names import beside, metric_value
 from ganlib.files import write_atomically
 from ganlib.health import fatal
-from ganlib.training.checkpoint import checkpoint_name, newest_checkpoint, read_contents
+from ganlib.training.checkpoint import checkpoint_name, read_contents
 from ganlib.training.trainer import Trainer
 from pipelines.evaluate import evaluate_checkpoint
 from pipelines.health import health_tags, verdicts_of
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
+from pipelines.rungs import Share, rungs_behind, where_to_start
 from pipelines.train_loop import Shelf, draw_samples, record
 from tuning.member import Task, UnhealthyError
 from tuning.record import Reading
 
 LEAST_KEPT = 2
 """Checkpoints of a trial: another may be about to take over the last but one."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """What each process that trains has of its machine, as Ray counts it: the trial's own, or each of its workers."""
-
-    cpus: float = 1
-    gpus: float = 0
-
-    @property
-    def threads(self) -> int:
-        return max(int(self.cpus), 1)
-
-    @property
-    def device(self) -> str | None:
-        """The GPU that Ray gave it, for None; Ray does not hide GPUs from a process that asked for none."""
-        return None if self.gpus else "cpu"
 
 
 @dataclass(frozen=True)
@@ -60,7 +43,7 @@ class TrainTrial:
 
     dataset: str
     metric: str
-    share: Share = Share()
+    share: Share = field(default_factory=Share)
     prune: bool = True
 
     def __call__(self, task: Task) -> Iterator[Reading]:
@@ -118,29 +101,6 @@ def keep_reading(run: RunFolder, reading: Reading, place: int) -> None:
     """Keeps the reading at rung number `place`, in the place of what may have been there."""
     known = [*read_readings(run)[:place], reading]
     write_atomically(_readings_file(run), json.dumps([one.model_dump(mode="json") for one in known]))
-
-
-def where_to_start(task: Task, run: RunFolder) -> Path | None:
-    """The checkpoint that a trial goes on from: its own newest, or another's that it takes over. None: from nothing.
-
-    Raises UserError where the one that it takes over is gone.
-    """
-    own = newest_checkpoint(run.path)
-    if task.start is None:
-        return own
-    folder, images = task.start
-    behind = rungs_behind(task, images)
-    if own is not None and rungs_behind(task, read_contents(own).progress.images) > behind:
-        return own  # trained since it took over
-    taken = folder / checkpoint_name(images)
-    if not taken.is_dir():
-        raise UserError(f"checkpoint {taken}, which trial {task.number} was to go on with, is gone")
-    return taken
-
-
-def rungs_behind(task: Task, images: int) -> int:
-    """How many of the task's rungs are reached with so many images."""
-    return sum(rung <= images for rung in task.rungs)
 
 
 def train_to_rungs(

@@ -27,8 +27,8 @@ from ganlib.training.trainer import Trainer
 from ganlib.training.world import World
 from pipelines.journal import Journal
 from pipelines.run_folder import RunFolder
+from pipelines.rungs import Share, rungs_behind, where_to_start
 from pipelines.train_loop import Shelf, draw_samples, record
-from pipelines.trial import Share, rungs_behind, where_to_start
 from tuning.member import Task, UnhealthyError
 
 if TYPE_CHECKING:

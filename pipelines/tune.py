@@ -32,8 +32,9 @@ from ganlib.training.trainer import Trainer
 from pipelines.cluster import any_gpus, connect
 from pipelines.evaluate import judge
 from pipelines.run_folder import Home
+from pipelines.rungs import Share
 from pipelines.study_runs import StudyRuns, earlier_bests
-from pipelines.trial import Share, TrainTrial
+from pipelines.trial import TrainTrial
 from pipelines.workflow import RANKING
 from tuning.finals import Final, finals
 from tuning.ledger import Ledger

@@ -22,7 +22,7 @@ from ganlib.errors import UserError
 from ganlib.recipe import Recipe
 from pipelines.cluster import connect
 from pipelines.run_folder import RunFolder
-from pipelines.trial import Share
+from pipelines.rungs import Share
 from pipelines.tune import Settings, metric_named, share_of
 from tests.cluster.nodes import ray_nodes
 from tests.tuning.analytic import Analytic, Spread, loss, make_ledger, work_done

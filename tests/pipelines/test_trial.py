@@ -17,8 +17,9 @@ from ganlib.training.trainer import Trainer
 from pipelines.journal import Journal
 from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home, RunFacts, RunFolder
+from pipelines.rungs import Share, where_to_start
 from pipelines.shipped import find_recipe
-from pipelines.trial import Share, TrainTrial, where_to_start
+from pipelines.trial import TrainTrial
 from pipelines.trial_workers import checkpoints_by_workers
 from pipelines.tune import write_best
 from tests.ganlib.conftest import assert_equal
