@@ -88,7 +88,11 @@ class Method(nn.Module):
         return {name: x for name, x in self.named_buffers() if not name.startswith(("generator.", "discriminator."))}
 
     def occasion(self, step: int) -> Hashable:
-        """All of the discriminator's step of this number that decides what is computed, not with what numbers."""
+        """What of the discriminator's step of this number decides what is computed, not with what numbers.
+
+        Rounds that agree in it may be recorded once and replayed (`ganlib.training.replay`): whatever else differs
+        between them is asked of `draws`. None, unless a method says more: they may not.
+        """
         return None
 
     def discriminator_stepped(self) -> None:

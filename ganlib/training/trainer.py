@@ -218,10 +218,10 @@ class Trainer:
         self.draws.at(self.progress.rounds, self._done())
         steps = range(self.progress.discriminator_steps, self.progress.discriminator_steps + count)
         batches = [self.batches[step] for step in steps]
-        if self._player is None:
+        occasion = tuple(self.method.occasion(step) for step in steps)
+        if self._player is None or None in occasion:
             played = self._steps(meter, batches)
         else:
-            occasion = tuple(self.method.occasion(step) for step in steps)
             played = self._player.play(occasion, batches, lambda batches: self._steps(meter, batches))
         self.progress.discriminator_steps += count
         self.progress.images += self.recipe.train.batch * count

@@ -2,6 +2,7 @@
 a learning rate or what was drawn, would show; a GPU's own recordings are tested where there is one."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.data import Dataset
+from ganlib.methods.base import Method
 from ganlib.training.checkpoint import checkpoint_name
 from ganlib.training.replay import Player
 from ganlib.training.trainer import Tick, Trainer
@@ -96,6 +98,16 @@ def test_a_rate_that_falls_is_recorded_for_adam_alone(digits16: Dataset, tmp_pat
 def test_what_waits_for_the_device_is_played_as_it_is(overrides: list[str], digits16: Dataset, tmp_path: Path) -> None:
     tape = Tape()
     trained(Trainer(tiny_recipe(tmp_path, *overrides, "train.images=160"), digits16, "cpu", recorder=tape))
+    assert not tape.replayed
+
+
+def test_a_method_that_says_nothing_of_its_steps_is_played_as_it_is(
+    digits16: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape = Tape()
+    trainer = Trainer(tiny_recipe(tmp_path, "train.images=160"), digits16, "cpu", recorder=tape)
+    monkeypatch.setattr(trainer.method, "occasion", partial(Method.occasion, trainer.method))
+    trained(trainer)
     assert not tape.replayed
 
 
