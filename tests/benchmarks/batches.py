@@ -74,12 +74,14 @@ def main() -> None:
         found = interleaved("batches", contestants, options.rounds)
         taken = streaming_memory(into)
         opened_first, opened = opening(into, options.rounds)
-    alone, workers, _, resident_alone, streamed_by_two, resident_by_two = found.values()
+    alone, workers, streamed_alone, resident_alone, streamed_by_two, resident_by_two = found.values()
     rows = [(name, f"{value:,.0f}", f"{value / alone:.1f}", f"{value / workers:.1f}") for name, value in found.items()]
     print(machine())
     columns = ["reader", "images/s", "over one process", "over 2 workers"]
     show(f"Batches of {BATCH}, {SIZE}x{SIZE}x3, {shown} of 96x96 (JPEG)", columns, rows)
     targets = [
+        Target("batches, streamed, one thread to 2 workers", streamed_alone / workers, 15),
+        Target("batches, resident, one thread to 2 workers", resident_alone / workers, 30),
         Target("batches, streamed, 2 threads to 2 workers", streamed_by_two / workers, 15),
         Target("batches, resident, 2 threads to 2 workers", resident_by_two / workers, 30),
         Target("batches, resident, one thread to one process", resident_alone / alone, 30),
