@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ganlib.data.augment import Augment
-from ganlib.data.batch import COLUMNS, Batch, Batches
+from ganlib.data.batch import COLUMNS, Batch, Batches, normalised
 from ganlib.data.split import Split
 from ganlib.devices import sent
 from ganlib.draws import stream_generator
@@ -53,10 +55,18 @@ class ResidentBatches(Batches):
         }
         if self._mapped is not None:
             rows = chosen.numpy()
-            taken["images"] = torch.from_numpy(self._mapped.take(rows))
+            taken["images"] = _pixels(self._mapped, self._mapped.take, rows)
             if self._mapped.columns.partner:
-                taken["partners"] = torch.from_numpy(self._mapped.take_partner(rows))
+                taken["partners"] = _pixels(self._mapped, self._mapped.take_partner, rows)
         return Batch.of(taken)
+
+
+def _pixels(split: Split, take: Callable[[NDArray[np.int64]], NDArray[Any]], rows: NDArray[np.int64]) -> Tensor:
+    """float32 [n, H, W, C]: what `take` gives of the rows, normalised before the cache has lost it."""
+    if split.dtype != np.uint8:
+        return torch.from_numpy(take(rows))
+    shape = (len(rows), *split.image_shape)
+    return normalised(lambda chosen: torch.from_numpy(take(rows[chosen])), shape, torch.device("cpu"))
 
 
 def _small_columns(split: Split, device: torch.device) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganlib.data.columns import Columns
+from ganlib.data.gather import gather
 from ganlib.data.layout import Layout, Rows
 from ganlib.data.manifest import Shard
 from ganlib.data.shards import LoadedShard, ShardReader
@@ -123,18 +124,23 @@ class Split:
 
     def _take(self, indices: NDArray[np.integer], side: Literal["images", "partner"]) -> NDArray[Any]:
         self._check(indices)
-        if len(self.shards) == 1:
-            return getattr(self._shard(0), side).take(indices, axis=0)
+        if self._mapped:
+            owners = self._owners(indices)
+            return gather([getattr(one, side) for one in self._mapped], owners, indices - self._starts[owners])
         taken = np.empty((len(indices), *self.image_shape), self.dtype)
-        for owner, places in self._by_shard(indices):
+        for owner, places in self._by_shard(indices):  # each is fetched once
             taken[places] = getattr(self._shard(owner), side).take(indices[places] - self._starts[owner], axis=0)
         return taken
 
     def _by_shard(self, indices: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.intp]]]:
         """Each shard that holds some of them, and their places in `indices`."""
-        owners = np.searchsorted(self._starts, indices, side="right") - 1
+        owners = self._owners(indices)
         for owner in np.unique(owners):
             yield int(owner), np.flatnonzero(owners == owner)
+
+    def _owners(self, indices: NDArray[np.integer]) -> NDArray[np.intp]:
+        """The number of the shard that holds each of them."""
+        return np.searchsorted(self._starts, indices, side="right") - 1
 
     def _check(self, indices: NDArray[np.integer]) -> None:
         if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):

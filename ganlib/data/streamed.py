@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ganlib.data.augment import Augment
 from ganlib.data.batch import COLUMNS, Batch, Batches, row_bytes
+from ganlib.data.gather import gather
 from ganlib.data.order import BlockOrder, Window
 from ganlib.data.shards import ShardReader
 from ganlib.data.split import Split
@@ -121,16 +122,13 @@ class _HeldWindow:
         chosen = self._permutation[first:last]
         owners = np.searchsorted(self._starts, chosen, side="right") - 1
         rows = chosen - self._starts[owners]
-        pieces = [(owner, np.flatnonzero(owners == owner)) for owner in np.unique(owners)]
         taken: Fields = {}
         for field, values in self._parts[0].items():
             if isinstance(values, list):
                 pairs = zip(owners.tolist(), rows.tolist(), strict=True)
                 taken[field] = [self._parts[owner][field][row] for owner, row in pairs]
             else:
-                taken[field] = np.empty((len(chosen), *values.shape[1:]), values.dtype)
-                for owner, places in pieces:
-                    taken[field][places] = self._parts[owner][field].take(rows[places], axis=0)
+                taken[field] = gather([part[field] for part in self._parts], owners, rows)
         return taken
 
 
