@@ -30,7 +30,7 @@ def theory(
     from ganlib.files import write_atomically
     from ganlib.pictures import animate, png
     from ganlib.theory.densities import BOTTOM
-    from ganlib.theory.figure import draw
+    from ganlib.theory.figure import GameFigure
     from ganlib.theory.line import Line
     from ganlib.theory.run import watch
     from pipelines.prepare import DatasetRequest
@@ -51,10 +51,10 @@ def theory(
         raise UserError(f"the folder {out} cannot be written ({error.strerror})") from error
     typer.echo(f"{'points seen':>12s}  {'mean |D-D*|':>11s}  {'JS':>7s}  {'V(D, G)':>8s}  {'V + log 4':>9s}")
     with tempfile.TemporaryDirectory() as folder:
-        frames = []
+        frames, figure = [], GameFigure()
         for seen, moment in watch(recipe, dataset, truth, Line.around(truth)):
             figures = moment.figures
-            picture = png(draw(moment, seen))
+            picture = png(figure.draw(moment, seen))
             frames.append(Path(folder, f"{seen:012d}.png"))
             frames[-1].write_bytes(picture)
             if asked and seen >= asked[0]:

@@ -15,7 +15,7 @@ from ganlib.errors import UserError
 from ganlib.networks.base import ImageShape
 from ganlib.networks.mlp import MLPDiscriminator
 from ganlib.theory.densities import BOTTOM, bulk, distance_to_optimum, js_divergence, optimal_discriminator, value
-from ganlib.theory.figure import draw
+from ganlib.theory.figure import GameFigure
 from ganlib.theory.line import Line, even_latents, look, pushed_density, train_to_optimality
 from ganlib.theory.run import watch
 from pipelines.shipped import find_recipe
@@ -170,9 +170,14 @@ def test_a_look_is_drawn_and_a_game_of_another_kind_refused(tmp_path: Path) -> N
     short = find_recipe("theory-1d", ["train.images=1024", "train.tick=512", "train.batch=128"])
     looks = list(watch(short, dataset, truth, line))
     assert [seen for seen, _ in looks] == [0, 512, 1024]
+    figure = GameFigure()
     for seen, moment in looks:
         np.testing.assert_array_equal(moment.p_data, truth.density(line.x))
-        assert draw(moment, seen).size == draw(looks[0][1], 0).size
+        drawn = figure.draw(moment, seen)
+        assert drawn.size == (700, 520)
+        np.testing.assert_array_equal(
+            np.asarray(drawn), np.asarray(GameFigure().draw(moment, seen))
+        )  # nothing of before
     assert looks[0][1].figures["value"] < 0
     for wrong in ("method.latent.distribution=normal", "method.objective=hinge"):
         with pytest.raises(UserError):

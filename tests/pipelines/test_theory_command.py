@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ganlib.data.sources.gaussians import known_truth
-from ganlib.theory.figure import draw
+from ganlib.theory.figure import GameFigure
 from ganlib.theory.line import Line, Look
 from ganlib.theory.run import watch
 from pipelines.prepare import DatasetRequest
@@ -64,10 +64,10 @@ def test_it_prints_and_draws_every_look(
     ]  # fmt: skip
     for seen, moment in looks:
         with Image.open(tmp_path / "out" / f"theory-{seen:09d}.png") as still:
-            np.testing.assert_array_equal(np.asarray(still), np.asarray(draw(moment, seen)))
+            np.testing.assert_array_equal(np.asarray(still), np.asarray(GameFigure().draw(moment, seen)))
     with Image.open(tmp_path / "out" / "theory.gif") as animation:
         assert animation.n_frames == 3  # type: ignore[attr-defined]
-        assert animation.size == draw(looks[0][1], 0).size
+        assert animation.size == GameFigure().draw(looks[0][1], 0).size
 
 
 def test_stills_are_kept_where_they_are_asked_for(home: Path, tmp_path: Path) -> None:
