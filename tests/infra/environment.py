@@ -7,7 +7,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.infra.tools import INFRA, ROOT
+from tests.documents import ROOT
+from tests.infra.tools import INFRA
 
 # Read by images that are not ours, and by the AWS SDKs, as their documentation says.
 ELSEWHERE = {

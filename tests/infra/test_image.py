@@ -10,7 +10,8 @@ from importlib import metadata
 import pytest
 from packaging.requirements import Requirement
 
-from tests.infra.tools import INFRA, ROOT, tool, tracked
+from tests.documents import ROOT
+from tests.infra.tools import INFRA, tool, tracked
 
 DOCKERFILE = (INFRA / "Dockerfile").read_text()
 INSTRUCTIONS = [

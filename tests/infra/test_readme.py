@@ -7,8 +7,8 @@ import re
 import pytest
 from typer import _click as click  # the one that its commands are made of
 
-from tests.documents import fault, lines, named, parse, words_of
-from tests.infra.tools import INFRA, OVERLAYS, ROOT, tracked
+from tests.documents import ROOT, fault, lines, named, parse, words_of
+from tests.infra.tools import INFRA, OVERLAYS, tracked
 
 PAGE = (INFRA / "README.md").read_text()
 SHELL = [line.strip() for line in PAGE.splitlines() if line.startswith("    ")]

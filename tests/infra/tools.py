@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.documents import ROOT
+
 INFRA = ROOT / "infra"
 OVERLAYS = ("kind", "gpu", "kind-job", "gpu-job")
 
