@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,8 +38,9 @@ def plan_shards(source: Source, layout: Layout, preparation: Preparation) -> lis
     """
     capacity = max(1, SHARD_BYTES // layout.image_bytes)
     tasks = []
+    by_split = _rows(source, preparation)
     for split in SPLITS:
-        rows = _split_rows(source, preparation, split)
+        rows = by_split.get(split, range(0))
         if split == "train" and len(rows) == 0:
             count = len(source.names)
             raise UserError(f"{source.name} leaves nothing to train on: none of its {count} records is in that split")
@@ -59,8 +60,10 @@ def rows_of(task: ShardTask, source: Source, preparation: Preparation) -> Sequen
     return within if len(rows) == len(within) else rows
 
 
-def _split_rows(source: Source, preparation: Preparation, split: SplitName) -> range | NDArray[np.int64]:
+def _rows(source: Source, preparation: Preparation) -> Mapping[SplitName, range | NDArray[np.int64]]:
+    """The rows of each split."""
     if source.splits is not None:
-        return source.splits.get(split, range(0))
-    test = split == "test"
-    return np.array([row for row, name in enumerate(source.names) if preparation.is_test(name) == test], np.int64)
+        return source.splits
+    names = source.names
+    test = np.fromiter((preparation.is_test(name) for name in names), np.bool_, len(names))
+    return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}
