@@ -52,12 +52,15 @@ def cluster_token() -> str | None:
         return None
 
 
-def secrets_here(also: Iterable[str] = ()) -> dict[str, str]:
-    """The secrets of this environment, and the variables `also`. Raises UserError where one of those is not set."""
+def secrets_here(also: Iterable[str] = (), own: bool = True) -> dict[str, str]:
+    """The secrets of this environment, unless not `own`, and the variables `also`.
+
+    Raises UserError where one of those is not set.
+    """
     for name in also:
         if name not in os.environ:
             raise UserError(f"the variable {name} is not set here, so that it cannot be given to the job")
-    return {name: os.environ[name] for name in (*SECRET, *also) if os.environ.get(name)}
+    return {name: os.environ[name] for name in (*(SECRET if own else ()), *also) if os.environ.get(name)}
 
 
 def seal(secrets: Mapping[str, str], token: str) -> str:

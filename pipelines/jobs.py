@@ -64,6 +64,7 @@ class Job:
 
     working_dir: the code. folder: where the words' paths are relative to; None for the code's own. tracking: MLflow's
     address for the job; None leaves it to the nodes. variables: of this environment to be given along, sealed.
+    own_credentials: whether this environment's secrets go along too, and a password that stands in the address.
     """
 
     words: Sequence[str]
@@ -120,20 +121,27 @@ def _variables(cluster: Cluster, job: Job, name: str) -> tuple[dict[str, str], s
     variables |= {JOB: name, JOB_LINK: cluster.link(name), "RAY_JOB_STOP_WAIT_TIME_S": "60"}
     if commit := source_commit():
         variables[COMMIT], variables[DIRTY] = commit
-    hidden = secrets_here(job.variables) if job.own_credentials else {}
+    hidden = secrets_here(job.variables, job.own_credentials)
     tracking = job.tracking
     if tracking is not None:
-        tracking = variables["MLFLOW_TRACKING_URI"] = without_password(tracking, hidden)
+        kept = hidden if job.own_credentials else {}
+        tracking = variables["MLFLOW_TRACKING_URI"] = without_password(tracking, kept)
     if cluster.local is not None:
         variables["GAN_HOME"] = cluster.local.home
     if hidden:
         if cluster.token is None:
             raise UserError(
                 f"{cluster.address} wants no token, so that {', '.join(hidden)} could not be sealed for it: start it "
-                "with one (RAY_AUTH_MODE=token), or leave credentials to its nodes (--no-credentials)"
+                f"with one (RAY_AUTH_MODE=token), or leave {_left_out(job)}"
             )
         variables[SEALED] = seal(hidden, cluster.token)
     return variables, tracking
+
+
+def _left_out(job: Job) -> str:
+    """How a person has nothing to be sealed."""
+    own = ["credentials to its nodes (--no-credentials)"] if job.own_credentials else []
+    return " and ".join([*own, *(["out --env"] if job.variables else [])])
 
 
 def details(client: JobSubmissionClient, job: str) -> JobDetails:

@@ -10,7 +10,7 @@ import json
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ganlib.data import Dataset
 from pipelines.journal import Journal, Status, journal_folder, read_entries
@@ -20,7 +20,7 @@ from pipelines.tracking import host_facts, mlflow_client
 from pipelines.train import DRAIN_SECONDS
 from tuning.ledger import BAD, Ledger, values_of
 from tuning.member import trial_folder
-from tuning.record import Study, Trial
+from tuning.record import Study, Trial, TrialStatus
 
 AWAY_SECONDS = 2.0
 """How long the end waits for MLflow to take what a trial has to say, where it has just not taken another's."""
@@ -31,6 +31,9 @@ SPACE_TAG = "gan.study.space"
 BEST_TAG = "gan.study.best"
 """Of the parent: the study's name, its dataset's digest, its space and the best trial's values as JSON. The best
 trial's run has the last one as "true"."""
+VALUES_TAG = "gan.trial.values"
+"""Of a trial that has ended: the values that it ended with, as JSON; its parameters are those that it began with, and a
+population changes them on the way."""
 
 
 class StudyRuns:
@@ -72,8 +75,10 @@ class StudyRuns:
         self._say_best(ledger.study)
         if trial.status == "running":
             return
+        self._say_counts(ledger.study)
         with Journal(run.path, "driver") as journal:
-            journal.tags({"gan.trial.status": trial.status, "gan.trial.says": trial.says})
+            values = json.dumps(values_of(ledger.study, trial.number))
+            journal.tags({"gan.trial.status": trial.status, "gan.trial.says": trial.says, VALUES_TAG: values})
             journal.finish("FAILED" if trial.status in BAD else "FINISHED")
         self._drain(self._senders[trial.number])
 
@@ -157,10 +162,14 @@ class StudyRuns:
         cost = sum(trial.readings[-1].images for trial in study.trials if trial.readings)
         if values:
             best = min(values) if study.mode == "min" else max(values)
-            counts = {f"trials/{status}": 0.0 for status in ("running", "finished", "stopped", "unhealthy", "failed")}
-            for trial in study.trials:
-                counts[f"trials/{trial.status}"] += 1
-            self._journal.metrics(cost, {study.metric: best, **counts})
+            self._journal.metrics(cost, {study.metric: best})
+
+    def _say_counts(self, study: Study) -> None:
+        """How many trials are what, against how many have ended: an end may come without a reading, at no more cost."""
+        counts = {f"trials/{status}": 0.0 for status in get_args(TrialStatus)}
+        for trial in study.trials:
+            counts[f"trials/{trial.status}"] += 1
+        self._journal.metrics(len(study.trials) - int(counts["trials/running"]), counts)
 
 
 def earlier_bests(tracking_uri: str, recipe: str, dataset_digest: str) -> list[dict[str, Any]]:

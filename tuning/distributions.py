@@ -42,8 +42,8 @@ class Distribution:
         """Whether the value may be drawn."""
         raise NotImplementedError
 
-    def extremes(self) -> list[Any]:
-        """Values that a recipe has to take if it takes all that are drawn: both ends, or every choice."""
+    def telling(self) -> list[Any]:
+        """Values that a recipe takes only if it takes all that are drawn: ends and a number between them, or all choices."""
         raise NotImplementedError
 
     def _near(self, value: Any, up: bool) -> Any:
@@ -66,8 +66,9 @@ class Uniform(Distribution):
     def holds(self, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
-    def extremes(self) -> list[Any]:
-        return [self.low, self.high]
+    def telling(self) -> list[Any]:
+        # Ends may be whole where the field takes nothing else, and what is drawn between them is not.
+        return [self.low, self.high, self.low + (self.high - self.low) / math.pi]
 
     def _near(self, value: float, up: bool) -> float:
         if value == 0:
@@ -94,7 +95,7 @@ class Int(Distribution):
     def holds(self, value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
-    def extremes(self) -> list[Any]:
+    def telling(self) -> list[Any]:
         return [self.low, self.high]
 
     def _near(self, value: int, up: bool) -> int:
@@ -118,7 +119,7 @@ class Choice(Distribution):
     def holds(self, value: Any) -> bool:
         return value in self.values
 
-    def extremes(self) -> list[Any]:
+    def telling(self) -> list[Any]:
         return list(self.values)
 
     def index(self, value: Any) -> int:

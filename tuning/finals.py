@@ -53,11 +53,14 @@ def winner(study: Study) -> int | None:
     """The number of the trial whose values are the best: by the finals where there were any, else by the search.
 
     Finalists whose difference to the best is within its standard error are as good as it: of these, the cheapest to
-    train. So are trials of a search for both without finals, as far as they came as far. None where no trial was good.
+    train. So are trials of a search for both without finals, as far as they came as far. Where every finalist had a run
+    that went bad, the search decides among those that were not run again. None where no trial was good.
     """
-    judged = [final for final in finals(study) if math.isfinite(final.mean)]
+    repeated = finals(study)
+    judged = [final for final in repeated if math.isfinite(final.mean)]
     if not judged:
-        best = finalists(study, len(study.trials))
+        bad = {final.number for final in repeated}
+        best = [trial for trial in finalists(study, len(study.trials)) if trial.number not in bad]
         as_far = [trial for trial in best if len(trial.readings) == len(best[0].readings)]
         judged = [_as_final(trial) for trial in (as_far if study.search == "tpe-cost" else best[:1])]
     if not judged:

@@ -49,7 +49,7 @@ class Space:
     def parse(cls, recipe: Recipe, texts: Mapping[str, str]) -> Space:
         """The space that a person wrote, path -> distribution. Raises UserError: one line for the first mistake.
 
-        Every end of a range and every choice is tried on the recipe, so that a draw cannot fail on its field's type.
+        Ends and inside of a range and every choice are tried on the recipe, so that no draw fails on its field's type.
         """
         if not texts:
             raise UserError("the search space is empty; name a field, as in optim.generator.lr=log(1e-5,1e-2)")
@@ -161,7 +161,7 @@ class Space:
                 if field in named:
                     raise UserError(f"{named[field]} and {path} both draw {field}; leave one of them out")
                 named[field] = path
-            for value in distribution.extremes():
+            for value in distribution.telling():
                 said = [_complaint(recipe, path, value) for recipe in homes]
                 if all(said):
                     raise UserError(f"{path}={distribution}: {said[0]}")

@@ -88,7 +88,7 @@ _PLACED = [
 WANTED: dict[str, list[Wanted]] = {
     "mnist": [Wanted("FID over the noise floor", "fid/classifier", 2, at_most=True, over="fid_floor/classifier")],
     "avatars": [
-        Wanted("FID over DCGAN's", "fid/random", 0.5, at_most=True, over="fid/random", beside="dcgan-64"),
+        Wanted("FID over DCGAN's", "fid/instances", 0.5, at_most=True, over="fid/instances", beside="dcgan-64"),
     ],
     "facades": _pairs("facades"),
     "edges-avatars": _pairs("edges-avatars"),

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import os
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -19,6 +20,7 @@ from pipelines.credentials import (
     unseal_environment,
     without_password,
 )
+from pipelines.jobs import Cluster, Job, _variables
 
 
 def test_a_seal_is_fernet_under_hkdf_of_the_token() -> None:
@@ -68,6 +70,23 @@ def test_only_what_is_named_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
     assert secrets_here(["OTHER"]) == {"AWS_SECRET_ACCESS_KEY": "k", "OTHER": "o"}
     with pytest.raises(UserError, match="NOT_SET is not set here"):
         secrets_here(["NOT_SET"])
+
+
+def test_without_ones_own_credentials_what_is_named_goes_along_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "k")
+    monkeypatch.setenv("OTHER", "o")
+
+    def sent(token: str | None, *named: str) -> tuple[dict[str, str], str | None]:
+        job = Job(["recipes"], Path("x"), tracking="https://me:pass@host:5000", variables=named, own_credentials=False)
+        variables, tracking = _variables(Cluster("http://127.0.0.1:1", token, None), job, "gan-1")
+        return unseal(variables[SEALED], "token") if SEALED in variables else {}, tracking
+
+    assert sent("token", "OTHER") == ({"OTHER": "o"}, "https://host:5000")
+    assert sent(None) == ({}, "https://host:5000")  # nothing to be sealed, so no token is needed
+    with pytest.raises(UserError, match="NOT_SET is not set here"):
+        sent("token", "NOT_SET")
+    with pytest.raises(UserError, match=r"OTHER could not be sealed .* or leave out --env$"):
+        sent(None, "OTHER")
 
 
 def test_an_address_loses_its_password() -> None:

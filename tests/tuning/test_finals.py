@@ -76,6 +76,13 @@ def test_a_repeat_that_goes_bad_counts_as_bad(tmp_path: Path) -> None:
     assert winner(ledger.study) == 1
 
 
+def test_where_all_finalists_went_bad_none_of_them_is_the_best(tmp_path: Path) -> None:
+    searched = [("finished", [9, 9, 9, 1.0]), ("finished", [9, 9, 9, 3.0]), ("finished", [9, 9, 9, 5.0])]
+    bad = {0: [(1.0, 0.1, 9), (None, 0, 0)], 1: [(None, 0, 0), (None, 0, 0)]}
+    assert winner(study(tmp_path / "third", searched, bad).study) == 2
+    assert winner(study(tmp_path / "none", searched[:2], bad).study) is None
+
+
 def test_no_good_trial_no_best(tmp_path: Path) -> None:
     assert winner(study(tmp_path, [("failed", []), ("unhealthy", [math.inf])]).study) is None
 

@@ -136,6 +136,8 @@ def test_kinds_that_go_together_with_another_draw_alone() -> None:
         ("method.penalty.kind", "int(1,3)", "drawn by choice"),
         ("optim.generator.betas", "choice([0,0.9],[0.5])", "betas"),
         ("train.batch", "choice(32,64.5)", "valid integer"),
+        ("train.batch", "uniform(32,64)", "valid integer"),
+        ("train.steps.discriminator", "log(1,5)", "valid integer"),
         ("nothing.at.all", "int(1,2)", "has no field nothing.at.all"),
     ],
 )
