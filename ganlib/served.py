@@ -26,6 +26,10 @@ COLUMNS = {
 """A row's columns beside count and seed, and what they are in a SampleRequest."""
 
 
+EXACT = 2**53
+"""Whole numbers up to here are each a float of their own."""
+
+
 def told_by_row(row: Mapping[str, Any], recipe: Recipe, domain_names: Sequence[str]) -> dict[str, Any]:
     """What a row tells of each of its images: a single value by its name in a SampleRequest.
 
@@ -70,6 +74,23 @@ def row_of(told: Mapping[str, Any], domain_names: Sequence[str]) -> dict[str, An
     return row
 
 
+def whole_number(column: str, value: Any, least: int, most: int) -> int:
+    """The number in a cell. Raises UserError for anything but a whole one of this range.
+
+    A column of whole numbers that some row leaves out comes as one of floats: 3.0 is 3, and what a float cannot hold
+    exactly is refused.
+    """
+    if isinstance(value, float) and value.is_integer():
+        if abs(value) > EXACT:
+            raise UserError(
+                f"{column} is {value:g}, and other rows have none, so that it is not exact: give every row one"
+            )
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        raise UserError(f"{column} is {value!r}; it has to be {least} to {most}, a whole number")
+    return int(value)
+
+
 def in_base64(image: np.ndarray) -> str:
     """uint8 [H, W, C], C of 1 or 3, as a PNG in base64."""
     return base64.b64encode(png(to_image(image))).decode("ascii")
@@ -77,9 +98,7 @@ def in_base64(image: np.ndarray) -> str:
 
 def _value(column: str, value: Any, recipe: Recipe, domain_names: Sequence[str]) -> Any:
     if column == "label":
-        if not 0 <= value < recipe.data.classes:
-            raise UserError(f"label is {value}; it has to be 0 to {recipe.data.classes - 1}")
-        return int(value)
+        return whole_number("label", value, 0, recipe.data.classes - 1)
     if column == "box":
         return asked_box(value)
     if column == "keypoints":

@@ -21,7 +21,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from ganlib.errors import UserError
 from ganlib.methods.base import SampleRequest
 from ganlib.sampling import MAX_SEED, checked, load_sampler
-from ganlib.served import COLUMNS, in_base64, told_by_row
+from ganlib.served import COLUMNS, in_base64, told_by_row, whole_number
 
 MAX_IMAGES = 1024
 
@@ -64,11 +64,8 @@ class Generator(PythonModel):
         return requests
 
     def _request(self, row: dict[Any, Any]) -> dict[str, Any]:
-        count, seed = row.get("count", 1), row.get("seed", 0)
-        if not 1 <= count <= MAX_IMAGES:
-            raise UserError(f"count is {count}; it has to be 1 to {MAX_IMAGES}")
-        if not 0 <= seed <= MAX_SEED:
-            raise UserError(f"seed is {seed}; it has to be 0 to {MAX_SEED}")
+        count = whole_number("count", row.get("count", 1), 1, MAX_IMAGES)
+        seed = whole_number("seed", row.get("seed", 0), 0, MAX_SEED)
         recipe = self._sampler.recipe
         told = told_by_row(row, recipe, self._domain_names)
         checked(SampleRequest(1, **{name: _repeated(value, 1) for name, value in told.items()}), recipe)

@@ -19,10 +19,12 @@ def signature_of(method: MethodConfig) -> ModelSignature:
     """`count` and `seed` are optional, and what the generator may do without."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
-    types: dict[str, DataType | Array] = {
-        "label": DataType.long,
+    # MLflow's whole numbers refuse a column that only some rows have; what is none is for the generator to say.
+    number = AnyType()
+    types: dict[str, DataType | Array | AnyType] = {
+        "label": number,
         "text": DataType.string,
         "domain": DataType.string,
         "box": Array(DataType.double),
@@ -30,6 +32,6 @@ def signature_of(method: MethodConfig) -> ModelSignature:
         "image": DataType.string,
     }
     told = [ColSpec(types[column], column, required=name in method.wants) for column, name in COLUMNS.items()]
-    chance = [ColSpec(DataType.long, name, required=False) for name in ("count", "seed")]
+    chance = [ColSpec(number, name, required=False) for name in ("count", "seed")]
     answer = [("image", DataType.string), ("seed", DataType.long), ("index", DataType.long)]
     return ModelSignature(Schema([*chance, *told]), Schema([ColSpec(kind, name) for name, kind in answer]))

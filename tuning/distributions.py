@@ -43,7 +43,7 @@ class Distribution:
         raise NotImplementedError
 
     def telling(self) -> list[Any]:
-        """Values that a recipe takes only if it takes all that are drawn: ends and a number between them, or all choices."""
+        """Values that a recipe takes only if it takes all that are drawn: ends and one between them, or all choices."""
         raise NotImplementedError
 
     def _near(self, value: Any, up: bool) -> Any:

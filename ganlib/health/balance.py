@@ -85,10 +85,13 @@ def _ahead(history: History) -> np.ndarray:
 
 
 def _equilibrium(history: History) -> list[Verdict]:
-    if history.certainty is None:
+    spread, shift = history.ticks("variety"), history.ticks("shift")
+    if history.certainty is None or spread is None or shift is None:  # batches too small to tell how fakes lie
         return []
     recent = history.certainty[history.recent]
-    alike = _alike(history)
+    # Fakes spread as real images do and lie where they lie: a D that learned nothing draws too.
+    spread, shift = spread[history.recent], shift[history.recent]
+    alike = (spread >= 0.8) & (spread <= 1.25) & (shift <= 0.3)
     holds = (np.abs(recent - 0.5) <= DRAW) & alike
     evidence = {"certainty": median(recent), "d_real": _last(history, "d_real"), "d_fake": _last(history, "d_fake")}
     return by_ticks(
@@ -99,16 +102,6 @@ def _equilibrium(history: History) -> list[Verdict]:
         f"the discriminator is right about {100 * median(recent):.0f} %, and fakes lie as real images do",
         evidence,
     )
-
-
-def _alike(history: History) -> np.ndarray:
-    """bool [recent]: fakes spread as real images do and lie where they lie; a D that learned nothing draws too."""
-    spread, shift = history.ticks("variety"), history.ticks("shift")
-    if spread is None or shift is None:
-        return np.ones(len(history.images[history.recent]), bool)
-    spread, shift = spread[history.recent], shift[history.recent]
-    alike: np.ndarray = (spread >= 0.8) & (spread <= 1.25) & (shift <= 0.3)
-    return alike
 
 
 def _last(history: History, name: str) -> float:

@@ -60,9 +60,11 @@ def _overfitted(history: History) -> list[Verdict]:
 
 
 def _memorised(history: History) -> list[Verdict]:
-    for metric, points in history.evaluations("memorised").items():
+    # Of extractors the one that says the worst: what one cannot tell apart, another can.
+    worst_first = sorted(history.evaluations("memorised").items(), key=lambda one: -one[1][-1][1])
+    for metric, points in worst_first:
         value, recipe = points[-1][1], history.recipe
-        return by_evaluations(
+        found = by_evaluations(
             history,
             [(images, share >= MEMORISED) for images, share in points],
             "memorisation",
@@ -72,4 +74,6 @@ def _memorised(history: History) -> list[Verdict]:
             chain(augmented(recipe), penalised_more(recipe), scaled(recipe, "discriminator", 0.5)),
             "more data; or augmentation, a stronger penalty, a shorter run",
         )
+        if found:
+            return found
     return []

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import validate_schema
+from mlflow.models.utils import _enforce_schema
+from mlflow.pyfunc.scoring_server import infer_and_parse_data
 from PIL import Image
 
 from pipelines.served_model import Generator
@@ -20,13 +22,13 @@ from tests.painter import painting
 NAMES = ["black", "blue", "red"]
 
 
-def answer(wanted: tuple[str, ...], rows: list[dict[str, Any]]) -> list[np.ndarray]:
+def answer(wanted: tuple[str, ...], rows: list[dict[str, Any]], taken: tuple[str, ...] = ()) -> list[np.ndarray]:
     """The images, uint8 [16, 16], that a painter makes of a request that its signature lets by."""
     generator = Generator()
-    generator._sampler = painting(wanted, classes=10, domains=3, keypoints=2)
+    generator._sampler = painting(wanted, taken, classes=10, domains=3, keypoints=2)
     generator._domain_names = NAMES
-    frame = pd.DataFrame(rows)
-    validate_schema(frame, signature_of(generator._sampler.recipe.method).inputs)
+    inputs = signature_of(generator._sampler.recipe.method).inputs
+    frame = _enforce_schema(infer_and_parse_data({"dataframe_records": rows}, inputs), inputs)  # as a server does
     found = generator.predict(None, frame)  # type: ignore[arg-type]
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(image)))) for image in found["image"]]
 
@@ -39,6 +41,15 @@ def test_a_row_tells_all_of_its_images_the_same() -> None:
     made = answer(("captions", "boxes"), rows)
     assert [image[0, :4].tolist() for image in made] == [[5, 0, 0, 4], [5, 1, 0, 4], [6, 0, 0, 10]]
     assert [image[2, :4].tolist() for image in made] == [[0, 0, 200, 200]] * 2 + [[20, 40, 100, 50]]
+
+
+def test_rows_may_leave_out_what_others_have() -> None:
+    made = answer((), [{"count": 2, "seed": 5}, {"seed": 2**53}, {"count": 1}])
+    assert [image[0, :2].tolist() for image in made] == [[5, 0], [5, 1], [2**53 % 256, 0], [0, 0]]
+    labelled = answer((), [{"label": 3, "seed": 1}, {"seed": 2}], ("labels",))
+    assert [image[0, :3].tolist() for image in labelled] == [[1, 0, 3], [2, 0, 0]]
+    large = answer((), [{"seed": 2**60 + 1}, {"seed": 7}])  # exact where every row has one
+    assert [image[0, 0] for image in large] == [1, 7]
 
 
 def test_keypoints_domains_and_images() -> None:
@@ -64,7 +75,16 @@ def test_keypoints_domains_and_images() -> None:
         (("domains",), [{"domain": "green"}], r"there is no domain 'green' \(known: black, blue, red\)"),
         (("keypoints",), [{"keypoints": [[0.5, 2.0], []]}], "keypoints are x and y as shares of the image's sides"),
         (("keypoints",), [{"keypoints": [[0.5, 0.5]]}], "keypoints are those of 2 parts, each there or not; not of 1"),
-        (("captions",), [{"text": "a", "count": 1025}], "count is 1025; it has to be 1 to 1024"),
+        (("captions",), [{"text": "a", "count": 1025}], "count is 1025; it has to be 1 to 1024, a whole number"),
+        (("captions",), [{"text": "a", "count": 1.5}], "count is 1.5; it has to be 1 to 1024, a whole number"),
+        (("captions",), [{"text": "a", "seed": True}], "seed is True; it has to be 0 to 9223372036854775807, a whole"),
+        (("captions",), [{"text": "a", "seed": "b"}], "seed is 'b'; it has to be 0 to"),
+        (("labels",), [{"label": 10}], "label is 10; it has to be 0 to 9"),
+        (
+            ("captions",),
+            [{"text": "a", "seed": 2**60 + 1}, {"text": "b"}],
+            "row 1: seed is 1.15292e.18, and other rows",
+        ),
         (("captions",), [{"text": "a", "count": 700}] * 2, "1400 images; a request may ask for 1024 in all"),
     ],
 )

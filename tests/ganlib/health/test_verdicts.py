@@ -216,6 +216,9 @@ def test_samples_that_are_training_images_are_memorised() -> None:
     assert diagnosed(evaluations={"memorised/classifier": [0.01, 0.2]})["memorisation"].severity == "mild"
     assert diagnosed(evaluations={"memorised/classifier": [0.6]})["memorisation"].severity == "severe"
     assert diagnosed(evaluations={"memorised/classifier": [0.02]}) == {}
+    # By whichever extractor they are; the worst is what is said.
+    both = {"memorised/classifier": [0.01], "memorised/random": [0.6], "memorised/instances": [0.2]}
+    assert diagnosed(evaluations=both)["memorisation"].evidence == {"memorised/random": 0.6}
 
 
 def test_equilibrium_is_a_draw_of_fakes_that_lie_as_the_data_does() -> None:
@@ -227,6 +230,9 @@ def test_equilibrium_is_a_draw_of_fakes_that_lie_as_the_data_does() -> None:
     # A discriminator that has learned nothing draws too.
     assert "equilibrium" not in diagnosed(**draw, shift=0.4)
     assert "equilibrium" not in diagnosed(**draw, variety=1.6)
+    # Nor is it said where nothing tells how fakes lie, batches being too small.
+    blind = {name: [(i * EVERY, value) for i in range(1, TICKS + 1)] for name, value in draw.items()}
+    assert diagnose(blind, recipe()) == []
     # And of a run with a fault it is not said.
     assert "equilibrium" not in diagnosed(**draw, evaluations={"memorised/random": [0.6]})
 
