@@ -126,7 +126,7 @@ class HeldOut:
 def _nearest_in_pixels(images: NDArray[np.uint8], dataset: Dataset) -> NDArray[np.float64]:
     """float64 [n]: how far each image is from the nearest of the training images, of `MOST_PIXEL_BYTES` of them."""
     among = drawn_order(dataset, "train")[: MOST_PIXEL_BYTES // images[0].nbytes]
-    return nearest_in_pixels(images, dataset.split("train"), np.sort(among))[0]
+    return nearest_in_pixels(images, dataset.split("train").take, np.sort(among))[0]
 
 
 def _floors(images: Findings, beside: Findings, extractor: Extractor) -> tuple[dict[str, float], dict[str, float]]:

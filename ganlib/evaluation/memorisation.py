@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ganlib.data.dataset import Dataset
-from ganlib.data.split import Split
 from ganlib.evaluation.confidence import Estimate
 from ganlib.evaluation.extractor import Extractor
 from ganlib.evaluation.features import Features, tensor_of
@@ -67,13 +68,15 @@ def mifid(fid: float, distance: float, threshold: float = MIFID_THRESHOLD) -> fl
 
 
 def nearest_in_pixels(
-    images: NDArray[np.uint8], training: Split, among: NDArray[np.int64] | None = None
+    images: NDArray[np.uint8],
+    take: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+    among: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of uint8 [n, H, W, C] the nearest of a split: root mean square of the difference in [0, 1], and row.
+    """Of uint8 [n, H, W, C] the nearest training images: root mean square of the difference in [0, 1], and row.
 
-    float64 [n], int64 [n]. among: the rows that are looked at, ascending; all where None. Reads them in blocks.
+    float64 [n], int64 [n]. take: gives images by their rows, as `Split.take` does; it is asked for blocks. among: the
+    rows that are looked at, ascending.
     """
-    among = np.arange(len(training)) if among is None else among
     size = min(TILE, max(BLOCK_BYTES // (4 * images[0].size), 1))
     best, rows = np.full(len(images), np.inf), np.zeros(len(images), np.int64)
     for top in range(0, len(images), size):
@@ -81,7 +84,7 @@ def nearest_in_pixels(
         queries = _pixels(images[ours])
         for first in range(0, len(among), size):
             taken = among[first : first + size]
-            apart, at = nearest(queries, _pixels(training.take(taken)))
+            apart, at = nearest(queries, _pixels(take(taken)))
             rows[ours] = np.where(apart < best[ours], taken[at], rows[ours])
             best[ours] = np.minimum(apart, best[ours])
     return best / np.sqrt(images[0].size), rows

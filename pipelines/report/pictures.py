@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ganlib.data import Dataset
@@ -88,13 +89,21 @@ def _drawn(
         says = "each row goes from one held-out record to the next"
         yield "interpolations", "Interpolations", says, grid(line, STEPS + 2)
     samples = sampler.sample(NEAREST, SEED, **told_of(dataset, recipe.method, NEAREST))
-    apart, rows = nearest_in_pixels(samples, train)
+
+    def like(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Training images of the kind that is made: of pairs the side that is the truth."""
+        truth = recipe.method.truth(train, rows)
+        return train.take(rows) if truth is None else truth
+
+    apart, rows = nearest_in_pixels(samples, like, np.arange(len(train)))
     says = (
         f"each sample, and to its right the training image nearest in pixels, of all {len(train):,}; between the two a "
         f"root mean square of {apart.mean():.3f} of the range in the mean, {apart.min():.3f} at the least"
     )
-    views = [samples, train.take(rows)]
-    if extractor is not None:
+    views = [samples, like(rows)]
+    if (
+        extractor is not None and recipe.method.truth(train, rows) is None
+    ):  # of pairs one side has features, maybe theirs
         apart, rows = nearest_in_features(samples, dataset, extractor)
         views.append(train.take(rows))
         says += (

@@ -68,18 +68,18 @@ def test_the_nearest_in_pixels_is_the_image_itself(digits16: Dataset, monkeypatc
     """And of an image a grey level off in every pixel, that one, 1/255 away; in whichever block it lies."""
     monkeypatch.setattr("ganlib.evaluation.memorisation.BLOCK_BYTES", 1_000 * 4 * 16 * 16)
     train = digits16.split("train")
-    own = train.take(np.array([7, 1_200]))
-    apart, rows = nearest_in_pixels(own.repeat(600, 0), train)
+    own, every = train.take(np.array([7, 1_200])), np.arange(len(train))
+    apart, rows = nearest_in_pixels(own.repeat(600, 0), train.take, every)
     assert rows.tolist() == [7] * 600 + [1_200] * 600
-    apart, rows = nearest_in_pixels(own, train)
+    apart, rows = nearest_in_pixels(own, train.take, every)
     assert (train.take(rows) == own).all()
     assert apart.tolist() == [0, 0]
-    apart, rows = nearest_in_pixels(np.where(own > 127, own - 1, own + 1).astype(np.uint8), train)
+    apart, rows = nearest_in_pixels(np.where(own > 127, own - 1, own + 1).astype(np.uint8), train.take, every)
     assert (train.take(rows) == own).all()
     assert apart == pytest.approx(1 / 255, rel=1e-5)
     # Among some rows, their nearest is one of these.
     among = np.array([3, 7, 900])
-    apart, rows = nearest_in_pixels(own, train, among)
+    apart, rows = nearest_in_pixels(own, train.take, among)
     squares = np.square(own[:, None] / 255 - train.take(among)[None] / 255).mean((2, 3, 4))
     assert rows.tolist() == among[squares.argmin(1)].tolist()
     assert apart == pytest.approx(np.sqrt(squares.min(1)), abs=1e-6)

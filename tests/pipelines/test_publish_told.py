@@ -51,7 +51,7 @@ def test_a_label_that_does_not_fit_is_answered_with_what_is_allowed(told_model: 
     for labels, complaint in (
         ([0, 3], "label is 3; it has to be 0 to 2"),
         ([-1, 0], "label is -1; it has to be 0 to 2"),
-        ([1.5, 0], "Incompatible input types for column label"),
+        ([1.5, 0], "label is 1.5; it has to be 0 to 2, a whole number"),
     ):
         with pytest.raises(MlflowException, match=complaint) as caught:
             told_model.predict(request((1, 1), (1, 2)).assign(label=labels))
