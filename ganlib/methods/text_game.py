@@ -54,9 +54,14 @@ class TextGameConfig(GameConfig):
         return True
 
     def fitted(self, dataset: Dataset) -> Self:
-        """With the words of the dataset's training captions as vocabulary, where none is given."""
+        """With the words of the dataset's training captions as vocabulary, where none is given.
+
+        Vectors of whole texts have to be there of the held-out captions too: none takes the place of another.
+        """
         captions = dataset.split("train").column("captions")
         assert captions is not None, "training.fit.require_fit sees to it"
+        if self.text.vectors is not None:
+            captions = [*captions, *(dataset.split("test").column("captions") or ())]
         return self.model_copy(update={"text": self.text.fitted(captions, f"dataset {dataset.name}")})
 
     def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class TextConfig(Config):
     are read of one text; 0: as many as the longest training caption has. embedding, dim: numbers a word, a text.
 
     vectors: an .npz of vectors of whole texts, made elsewhere: `texts`, n strings, and `vectors`, float [n, k]. The
-    vocabulary is then those texts, each one word of k numbers (`embedding`). A checkpoint holds them: the file is read
-    where a run begins or goes on, not for samples.
+    vocabulary is then those texts, each one word of k numbers (`embedding`), in the order that the file has when the
+    run begins. A checkpoint holds them: the file is read where a run begins or goes on, not for samples.
     """
 
     vocabulary: tuple[str, ...] = ()
@@ -62,8 +62,13 @@ class TextConfig(Config):
         there is a file of vectors that cannot be read or lacks one of these texts."""
         if self.vectors is not None:
             found, vectors = read_vectors(self.vectors)
-            config = self.model_copy(update={"vocabulary": tuple(found), "words": 1, "embedding": vectors.shape[1]})
-            lacking = next((said for record in captions for said in record if not Vocabulary(config).known(said)), None)
+            vocabulary, there = self.vocabulary or tuple(found), set(found)
+            lacking = next((text for text in vocabulary if text not in there), None)
+            if lacking is not None:
+                raise UserError(f"{self.vectors} (method.text.vectors) lacks {lacking!r}, of method.text.vocabulary")
+            config = self.model_copy(update={"vocabulary": vocabulary, "words": 1, "embedding": vectors.shape[1]})
+            known = Vocabulary(config)
+            lacking = next((said for record in captions for said in record if not known.known(said)), None)
             if lacking is not None:
                 raise UserError(f"{self.vectors} (method.text.vectors) lacks {lacking!r}, a caption of {place}")
             return config
@@ -82,7 +87,7 @@ class TextConfig(Config):
     def build(self) -> nn.Module:
         """int64 tokens [N, L] -> float32 [N, dim]."""
         if self.vectors is not None:
-            return TextVectors(len(self.vocabulary), self.embedding, self.dim, self.vectors)
+            return TextVectors(self.vocabulary, self.embedding, self.dim, self.vectors)
         return TextEncoder(len(self.vocabulary), self.embedding, self.dim)
 
 
@@ -173,17 +178,19 @@ class TextEncoder(nn.Module):
 class TextVectors(nn.Module):
     """int64 [N, 1] tokens, 0 for none -> float32 [N, dim]: layer norm of a linear layer of the vectors of whole texts.
 
-    The vectors, [n + 1, k] with none in the first place, are a buffer: they are kept in a checkpoint and not trained.
-    Where `file` is not there they are zeros until a checkpoint's are loaded.
+    The vectors, [n + 1, k] with none in the first place and then those of `texts`, in their order, are a buffer: they
+    are kept in a checkpoint and not trained. Where `file` is not there they are zeros until a checkpoint's are loaded.
     """
 
     vectors: Tensor
 
-    def __init__(self, texts: int, numbers: int, dim: int, file: str):
+    def __init__(self, texts: Sequence[str], numbers: int, dim: int, file: str):
         super().__init__()
-        vectors = torch.zeros(texts + 1, numbers)
+        vectors = torch.zeros(len(texts) + 1, numbers)
         if not vectors.is_meta and Path(file).is_file():
-            vectors[1:] = torch.from_numpy(read_vectors(file)[1])
+            found, given = read_vectors(file)
+            place = {text: row for row, text in enumerate(found)}
+            vectors[1:] = torch.from_numpy(given[[place[text] for text in texts]])
         self.register_buffer("vectors", vectors)
         self.linear, self.norm = nn.Linear(numbers, dim), nn.LayerNorm(dim)
 

@@ -25,6 +25,8 @@ def theory(
     """Train a GAN on a line, in a minute: p_g reaches p_data, D follows D* to 1/2, V goes to -log 4. With pictures."""
     import tempfile
 
+    import torch
+
     from ganlib.data.sources.gaussians import known_truth
     from ganlib.errors import UserError
     from ganlib.files import write_atomically
@@ -49,6 +51,7 @@ def theory(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder {out} cannot be written ({error.strerror})") from error
+    torch.set_num_threads(1)  # its networks are too small for a second, which would spin until the first needs it
     typer.echo(f"{'points seen':>12s}  {'mean |D-D*|':>11s}  {'JS':>7s}  {'V(D, G)':>8s}  {'V + log 4':>9s}")
     with tempfile.TemporaryDirectory() as folder:
         frames, figure = [], GameFigure()

@@ -95,6 +95,13 @@ def test_vectors_of_whole_texts_are_looked_up_and_brought_to_size_by_a_linear_la
         Vocabulary(config).checked(["green hair"])
     with pytest.raises(UserError, match="lacks 'green hair', a caption of dataset x"):
         TextConfig(vectors=str(file)).fitted([["red hair"], ["green hair"]], "dataset x")
+    # A run that goes on has its own order of texts, in whatever order the file has them by then.
+    np.savez(file, texts=np.array(["red hair", "green hair", "blue hair red eyes"]), vectors=given[[1, 0, 0]] + 1)
+    again = config.fitted([["red hair"]], "dataset x")
+    assert again == config
+    assert again.build().vectors.tolist() == [[0] * 4, *(given + 1).tolist()]
+    with pytest.raises(UserError, match=r"lacks 'green', of method\.text\.vocabulary"):
+        config.model_copy(update={"vocabulary": ("green",)}).fitted([["red hair"]], "dataset x")
 
 
 @pytest.mark.parametrize(

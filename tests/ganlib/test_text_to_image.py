@@ -353,10 +353,15 @@ def test_datasets_and_recipes_that_do_not_fit(tmp_path: Path, dataset: Dataset) 
 
 def test_texts_as_vectors_from_elsewhere_train_resume_and_sample(dataset: Dataset, tmp_path: Path) -> None:
     """The checkpoint has them, so that samples do not need the file."""
-    texts = sorted({text for said in dataset.split("train").column("captions") or () for text in said})
+    said = [record for split in ("train", "test") for record in dataset.split(split).column("captions") or ()]
+    texts = sorted({text for record in said for text in record})
     file = tmp_path / "vectors.npz"
-    np.savez(file, texts=np.array(texts), vectors=np.random.default_rng(0).normal(size=(len(texts), 7)))
     recipe = tiny("gan-cls", f"method.text={{vectors: {file}, dim: 6}}")
+    trained = [text for text in texts if "barrel" not in text]
+    np.savez(file, texts=np.array(trained), vectors=np.ones((len(trained), 7)))
+    with pytest.raises(UserError, match="lacks 'a .* barrel', a caption of dataset"):  # a held-out one
+        Trainer(recipe, dataset)
+    np.savez(file, texts=np.array(texts), vectors=np.random.default_rng(0).normal(size=(len(texts), 7)))
     whole, cut = Trainer(recipe, dataset), Trainer(recipe, dataset)
     for _ in whole.run():
         pass
