@@ -359,7 +359,7 @@ def test_texts_as_vectors_from_elsewhere_train_resume_and_sample(dataset: Datase
     recipe = tiny("gan-cls", f"method.text={{vectors: {file}, dim: 6}}")
     trained = [text for text in texts if "barrel" not in text]
     np.savez(file, texts=np.array(trained), vectors=np.ones((len(trained), 7)))
-    with pytest.raises(UserError, match="lacks 'a .* barrel', a caption of dataset"):  # a held-out one
+    with pytest.raises(UserError, match=r"lacks 'a .* barrel', a caption of dataset"):  # a held-out one
         Trainer(recipe, dataset)
     np.savez(file, texts=np.array(texts), vectors=np.random.default_rng(0).normal(size=(len(texts), 7)))
     whole, cut = Trainer(recipe, dataset), Trainer(recipe, dataset)
