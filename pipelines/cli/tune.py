@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 def tune(
+    context: typer.Context,
     recipe: Annotated[
         str | None, typer.Argument(help="A shipped recipe (see `gan recipes`) or a YAML file; not with --study.")
     ] = None,
@@ -97,8 +98,10 @@ def tune(
         )
     opened = open_home(home)
     if study is not None:
-        if words or source or kind or space:
-            raise UserError(f"study {study} keeps its recipe, space and data; leave the rest out, or start a new one")
+        if asked_anew := _given(context):
+            raise UserError(
+                f"study {study} keeps what it was begun with; leave {', '.join(asked_anew)} out, or start a new one"
+            )
         folder = find_study(opened, study)
         uri = open_tracking(opened, tracking)
     else:
@@ -125,6 +128,17 @@ def tune(
         folder = create_study(asked, dataset, opened, new_run_name(f"{found.name}-study"), settings, uri)
     typer.echo(f"study {folder}")
     report_study(stage(folder, uri, typer.echo), opened, uri)
+
+
+GOING_ON = {"study", "home", "tracking"}
+"""What `gan tune` may be told of a study that goes on."""
+
+
+def _given(context: typer.Context) -> list[str]:
+    """What a person wrote on the line beyond that."""
+    named = {name: context.get_parameter_source(name) for name in context.params if name not in GOING_ON}
+    options = [name for name, source in named.items() if source is not None and source.name == "COMMANDLINE"]
+    return ["the fields" if name == "words" else f"--{name.replace('_', '-')}" for name in options]
 
 
 def report_study(outcome: Outcome, home: Home, uri: str) -> None:
