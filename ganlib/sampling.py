@@ -92,7 +92,9 @@ def checked(request: SampleRequest, recipe: Recipe) -> SampleRequest:
         _check_boxes(ready["boxes"])
     if "keypoints" in ready and not ((ready["keypoints"] >= 0) & (ready["keypoints"] <= 1)).all():
         raise UserError("keypoints are x and y as shares of the image's sides, and 1 where the part is there, else 0")
-    return replace(request, **ready)
+    request = replace(request, **ready)
+    recipe.method.check_request(request)
+    return request
 
 
 def _array(name: str, value: np.ndarray, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray:

@@ -19,6 +19,7 @@ from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
 from ganlib.data.unpaired import Pairing
 from ganlib.draws import Draws
+from ganlib.errors import UserError
 from ganlib.networks.base import Config, ImageShape
 
 
@@ -183,6 +184,11 @@ class MethodConfig(Config):
     def truth(self, split: Split, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         """uint8 [k, H, W, C]: what should be made of the records `rows`; None where no image is the right one."""
         return None
+
+    def check_request(self, request: SampleRequest) -> None:
+        """Raises UserError for what a request, of the right types and shapes, says that no image can be made of."""
+        if self.one_domain and request.domains is not None and (request.domains.sum(1) != 1).any():
+            raise UserError("an image goes to one domain: set one of the numbers of each row of domains, and one alone")
 
     @property
     def interpolates(self) -> bool:

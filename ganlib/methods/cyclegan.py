@@ -159,7 +159,7 @@ class CycleGAN(Method):
                     made[chosen] = network(images).to(images.dtype)[chosen]
             return made
 
-        return translate(generator, request, function, exclusive=True)
+        return translate(generator, request, function)
 
 
 def _sides(batch: Batch) -> tuple[Tensor, Tensor]:

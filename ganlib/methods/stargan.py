@@ -143,7 +143,7 @@ class StarGAN(Method):
 
     def sample(self, generator: nn.Module, request: SampleRequest) -> Tensor:
         """The request's inputs, each as it would be in the domains that it is told."""
-        return translate(generator, request, generator, self.config.one_domain)
+        return translate(generator, request, generator)
 
 
 def _domains(batch: Batch) -> Tensor:

@@ -64,6 +64,11 @@ class TextGameConfig(GameConfig):
             captions = [*captions, *(dataset.split("test").column("captions") or ())]
         return self.model_copy(update={"text": self.text.fitted(captions, f"dataset {dataset.name}")})
 
+    def check_request(self, request: SampleRequest) -> None:
+        super().check_request(request)
+        if request.captions is not None:
+            Vocabulary(self.text).checked(request.captions)
+
     def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:
         """As by default; of a caption the words that training knew, the commonest of all where it knew none."""
         told = super().told(split, rows)

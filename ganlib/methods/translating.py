@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ganlib.data.batch import normalise, quantise
 from ganlib.data.split import Split
-from ganlib.errors import UserError
 from ganlib.methods.base import SampleRequest
 from ganlib.methods.blocks import in_blocks
 from ganlib.methods.game import GameConfig
@@ -55,18 +54,11 @@ def other_domains(own: NDArray[np.uint8], rows: NDArray[np.int64], exclusive: bo
 
 
 @torch.no_grad()
-def translate(
-    generator: nn.Module, request: SampleRequest, function: Callable[[Tensor, Tensor], Tensor], exclusive: bool
-) -> Tensor:
-    """uint8 [count, H, W, C] on the CPU: `function(images, domains)` of the request's inputs, the generator in eval.
-
-    Raises UserError where, of exclusive domains, an image is told none or several.
-    """
+def translate(generator: nn.Module, request: SampleRequest, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """uint8 [count, H, W, C] on the CPU: `function(images, domains)` of the request's inputs, the generator in eval."""
     inputs, domains = request.inputs, request.domains
     assert inputs is not None, "ganlib.sampling.checked sees to it"
     assert domains is not None, "ganlib.sampling.checked sees to it"
-    if exclusive and (domains.sum(1) != 1).any():
-        raise UserError("an image goes to one domain: set one of the numbers of each row of domains, and one alone")
     training = generator.training
     generator.eval()
     device = next(generator.parameters()).device

@@ -211,3 +211,13 @@ def test_what_cannot_be_drawn_is_said_in_one_line(
     assert said in error
     assert "\n" not in error
     assert not (tmp_path / "out.png").exists()
+
+
+def test_nothing_is_drawn_where_the_last_of_many_cannot_be(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are drawn 256 at a time, and seen to all at once before."""
+    texts = [word for text in ["a red bar"] * 256 + ["a green bar"] for word in ("--text", text)]
+    assert gan("sample", folder / "captions", *texts, "-o", tmp_path / "out") == 2
+    assert "has words unknown here: green" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
