@@ -12,6 +12,7 @@ drawn kind (`method.penalty.gamma` above) is drawn only where the kind that came
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -94,6 +95,7 @@ class Space:
         for level in self._levels():
             drawn = [path for path in level if path in values]
             changes = [f"{field}={as_yaml(values[path])}" for path in drawn for field in fields_of(recipe, path)]
+            changes = [*_kept_rates(recipe, changes), *changes]
             try:
                 recipe = recipe.with_overrides(*changes)
             except UserError as error:
@@ -215,6 +217,15 @@ def fields_of(recipe: Recipe, path: str) -> list[str]:
         if len(names := field.split(".")) == len(parts)
         and all(fnmatchcase(name, part) for name, part in zip(names, parts, strict=True))
     ]
+
+
+def _kept_rates(recipe: Recipe, changes: Iterable[str]) -> list[str]:
+    """`path=value` of the learning rates of optimizers whose kind is among the changes: no kind has one of its own, so
+    the recipe's stands until one is drawn."""
+    flat = recipe.flat()
+    kinds = [change.partition("=")[0] for change in changes if re.match(r"optim\.\w+\.kind=", change)]
+    rates = [kind.removesuffix("kind") + "lr" for kind in kinds]
+    return [f"{rate}={as_yaml(flat[rate])}" for rate in rates]
 
 
 def read_space(path: Path) -> dict[str, str]:

@@ -91,6 +91,27 @@ def test_what_a_kind_has_not_is_not_drawn() -> None:
     assert not space.holds({"method.penalty.kind": "none", "optim.*.lr": 1.0})
 
 
+def test_optimizers_are_searched_and_keep_the_rate_that_is_not_drawn() -> None:
+    rate = DIGITS.optim.generator.lr
+    space = Space.parse(DIGITS, {"optim.generator.kind": "choice(adam, rmsprop, sgd)"})
+    drawn = [space.draw(space.random(np.random.default_rng(seed))) for seed in range(20)]
+    assert {values["optim.generator.kind"] for values in drawn} == {"adam", "rmsprop", "sgd"}
+    assert {space.apply(values).optim.generator.lr for values in drawn} == {rate}
+    both = {
+        "optim.*.kind": "choice(adam, rmsprop)",
+        "optim.*.lr": "log(1e-4, 1e-2)",
+        "optim.*.betas": "choice([0, 0.9])",
+    }
+    space = Space.parse(DIGITS, both)
+    for seed in range(20):
+        values = space.draw(space.random(np.random.default_rng(seed)))
+        recipe = space.apply(values)
+        assert recipe.optim.generator.lr == recipe.optim.discriminator.lr == values["optim.*.lr"] != rate
+        assert ("optim.*.betas" in values) == (values["optim.*.kind"] == "adam")
+        assert space.holds(values)
+        assert DIGITS.with_overrides(*space.overrides(values)) == recipe
+
+
 def test_kinds_that_go_together_with_another_draw_alone() -> None:
     """Clipping is for Wasserstein critics: alone it is no recipe, beside a drawn objective it may be one."""
     both = {"method.penalty.kind": "choice(none, clip)", "method.objective": "choice(hinge, wasserstein)"}
