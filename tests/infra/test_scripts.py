@@ -6,6 +6,8 @@ import configparser
 import os
 import stat
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,40 @@ def test_a_container_without_ray_has_nothing_to_leave(tmp_path):
     (tmp_path / "ps").chmod(0o755)
     done = run("sh", INFRA / "image" / "leave-cluster", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (done.returncode, done.stderr) == (1, "leave-cluster: no node of Ray runs here\n")
+
+
+NODE = """
+set -eu
+ray start --head --port 6411 --num-cpus 1 --include-dashboard=false --temp-dir "$1" > /dev/null
+pgrep -x raylet > /dev/null
+(exec -a ray::RayTrainWorker sleep 5) &
+before=$(date +%s)
+"$2" 60
+echo "waited $(($(date +%s) - before))"
+for _ in $(seq 100); do pgrep -x raylet > /dev/null || break; sleep 0.2; done
+pgrep -x raylet > /dev/null || echo gone
+ray stop --force > /dev/null 2>&1
+"""
+
+
+@pytest.mark.slow
+def test_a_node_is_drained_and_waits_for_the_training_on_it(tmp_path):
+    """A real one, alone in its namespace of processes as in a container: Ray ends it once no training is left there."""
+    alone = ["unshare", "--pid", "--fork", "--mount", "--mount-proc"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespace of processes can be made here: it takes root")
+    token = tmp_path / "token"
+    token.write_text("a" * 64)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+    }
+    with tempfile.TemporaryDirectory(prefix="gan") as short:  # a socket's path has 107 characters at most
+        command = [*alone, "bash", "-c", NODE, "node", short, str(INFRA / "image" / "leave-cluster")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    waited, gone = done.stdout.splitlines()[-2:]
+    assert 4 <= int(waited.removeprefix("waited ")) < 60
+    assert gone == "gone"
