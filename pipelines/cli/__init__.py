@@ -66,7 +66,10 @@ def train(
     kind: KindOption = None,
     store: StoreOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the newest run of this recipe on this data.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the newest run of this recipe; on this data, where a source is named."
+        ),
     ] = False,
     run: Annotated[str | None, typer.Option("--run", help="Go on with this run (its name or folder).")] = None,
     like: Annotated[
@@ -111,14 +114,16 @@ def train(
             folder = find_run(opened, run)
         else:
             assert found is not None
-            if resume:
-                newest_run(opened, found.name)  # before minutes go into a dataset that nothing was trained on
-            judge = found.evaluate.extractor
-            dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
-            if resume:
-                folder = newest_run(opened, found.name, dataset.digest)
+            newest = newest_run(opened, found.name) if resume else None  # before minutes go into a dataset of no run
+            if newest is not None and source is None and found.data.source is None:
+                folder = newest
             else:
-                folder = create_run(found, dataset, opened, new_run_name(found.name))
+                judge = found.evaluate.extractor
+                dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
+                if resume:
+                    folder = newest_run(opened, found.name, dataset.digest)
+                else:
+                    folder = create_run(found, dataset, opened, new_run_name(found.name))
         if found is not None and overrides and found != folder.first_recipe():
             raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
     if add_epochs:

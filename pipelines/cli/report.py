@@ -23,5 +23,6 @@ def report(
     folders = [find_run(opened, run) for run in runs]
     uri = open_tracking(opened, tracking)
     page = write_report(folders)
-    ship(sender_of(folders[0], uri), folders[0])
+    for folder in folders:
+        ship(sender_of(folder, uri), folder)
     typer.echo(page)

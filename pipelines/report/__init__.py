@@ -20,8 +20,9 @@ MOST_RUNS = 8
 def write_report(runs: Sequence[RunFolder]) -> Path:
     """Writes the report of `runs` into the first one's folder, says so in its journal, and returns the page's path.
 
-    `RUN/report/report.html`, or `comparison.html` of several; beside it the PNGs that are in it. Raises UserError for
-    one run twice, too many, a run whose dataset is gone, and a folder that cannot be written.
+    `RUN/report/report.html`, or `comparison.html` of several; each run has the PNGs of its own beside it, and in its
+    journal. Raises UserError for one run twice, too many, a run whose dataset is gone, and a folder that cannot be
+    written.
     """
     if len({run.path for run in runs}) < len(runs) or len(runs) > MOST_RUNS:
         names = ", ".join(run.name for run in runs)
@@ -36,10 +37,12 @@ def write_report(runs: Sequence[RunFolder]) -> Path:
     every = [contents_of(run, run.path / "report") for run in runs]
     page = folder / ("comparison.html" if several else "report.html")
     write_atomically(page, rendered(every))
-    with Journal(runs[0].path, "report") as journal:
-        journal.artifact(page, "report")
-        for picture in every[0].pictures:
-            journal.artifact(picture.path, "report")
+    for run, contents in zip(runs, every, strict=True):
+        with Journal(run.path, "report") as journal:
+            if run is runs[0]:  # in whose folder the page lies
+                journal.artifact(page, "report")
+            for picture in contents.pictures:
+                journal.artifact(picture.path, "report")
     return page
 
 

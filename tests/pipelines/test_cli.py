@@ -17,7 +17,7 @@ from ganlib.data import Dataset
 from ganlib.evaluation.names import meant
 from ganlib.files import file_digest
 from pipelines.run_folder import RunFolder
-from pipelines.shipped import shipped_recipes
+from pipelines.shipped import find_recipe, shipped_recipes
 from tests.pipelines.command import gan, refused
 
 SMALL = [
@@ -234,7 +234,6 @@ def test_a_dataset_of_another_shape_is_refused(home):
     dataset = Dataset.open(Path(facts["dataset_path"]))
     assert dataset.image_shape == (16, 16, 1)
     from ganlib import Trainer, UserError
-    from pipelines.shipped import find_recipe
 
     with pytest.raises(UserError, match="16x16x1 images and recipe mnist wants 28x28x1"):
         Trainer(find_recipe("mnist"), dataset)
@@ -272,7 +271,13 @@ def test_a_finished_run_is_lengthened(home, tmp_path, sqlite_tracking_uri, capsy
     assert (run.pictures / "samples-000000000640.png").is_file()
     # The same words again, and again after a kill: the length is no override.
     assert gan("train", "digits", *SMALL, "--resume", "--add-epochs", 0.1, *words) == 0
-    assert run.last_checkpoint().name > f"checkpoint-{images:012d}"
+    longest = run.last_checkpoint().name
+    assert longest > f"checkpoint-{images:012d}"
+    # A recipe that has no data of its own goes on with those of its newest run.
+    sourceless = tmp_path / "digits.yaml"
+    sourceless.write_text(find_recipe("digits", ["data.source=null"]).dump())
+    assert gan("train", sourceless, "--resume", "--add-epochs", 0.1, *words) == 0
+    assert run.last_checkpoint().name > longest
     assert len(list((longer / "runs").iterdir())) == 1
 
 
