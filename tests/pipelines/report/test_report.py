@@ -156,7 +156,7 @@ def test_several_runs_are_overlaid_and_their_differences_listed(run: RunFolder, 
     assert fid[: fid.index("</ul>")].count("<polyline") == 2
     assert "Pictures of second" in page
     told = [entry.record["path"] for entry in read_entries(second.path / "journal" / "report.jsonl")]
-    assert sorted(told) == [f"report/{name}.png" for name in ("classes", "interpolations", "nearest", "samples")]
+    assert sorted(told) == [f"report/{name}.png" for name in ("interpolations", "nearest", "samples")]  # knows no class
 
 
 def test_the_charts_are_of_whatever_evaluations_have_measured(run: RunFolder) -> None:
