@@ -64,6 +64,8 @@ def checked(request: SampleRequest, recipe: Recipe) -> SampleRequest:
         raise UserError(f"the generator of {recipe.name} takes no {name}; leave the {name} out")
     for name in sorted(recipe.method.wants - request.told):
         raise UserError(f"the generator of {recipe.name} makes images of {name}; give some for each image")
+    if request.dropout is not None and not recipe.method.drops_out:
+        raise UserError(f"the generator of {recipe.name} has no dropout in sampling; leave the dropout out")
     if request.interpolate and not request.told & {"inputs", "captions"}:
         raise UserError("to interpolate is to go from one input image, or one caption, to the next; give some")
     if request.interpolate and not recipe.method.interpolates:

@@ -53,6 +53,7 @@ class SampleRequest:
     between each two that follow each other. domains: uint8 [count, D], 0 or 1, what the images are to have. captions: a
     text each. boxes: float32 [count, 4]: x and y of the corner at the top left, width, height, as shares of the sides.
     keypoints: float32 [count, K, 3]: x, y as shares of the sides, and 1 where the part is there, else all three 0.
+    dropout: whether a generator whose only chance is dropout has it; None: as its recipe says.
     """
 
     count: int
@@ -65,6 +66,7 @@ class SampleRequest:
     captions: tuple[str, ...] | None = None
     boxes: NDArray[np.float32] | None = None
     keypoints: NDArray[np.float32] | None = None
+    dropout: bool | None = None
 
     @property
     def told(self) -> frozenset[str]:
@@ -184,6 +186,11 @@ class MethodConfig(Config):
     def truth(self, split: Split, rows: NDArray[np.int64]) -> NDArray[np.uint8] | None:
         """uint8 [k, H, W, C]: what should be made of the records `rows`; None where no image is the right one."""
         return None
+
+    @property
+    def drops_out(self) -> bool:
+        """Whether dropout may be what makes a generator's images differ: a SampleRequest may turn it on or off."""
+        return False
 
     def check_request(self, request: SampleRequest) -> None:
         """Raises UserError for what a request, of the right types and shapes, says that no image can be made of."""

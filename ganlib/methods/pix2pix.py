@@ -50,6 +50,10 @@ class Pix2PixConfig(GameConfig):
     def least_batch(self) -> int:
         return 1
 
+    @property
+    def drops_out(self) -> bool:
+        return self.generator.dropout > 0
+
     def told(self, split: Split, rows: NDArray[np.int64]) -> dict[str, Any]:
         return {"inputs": split.take(rows) if self.direction == "a-to-b" else split.take_partner(rows)}
 
@@ -103,7 +107,7 @@ class Pix2Pix(GameMethod):
     def sample(self, generator: nn.Module, request: SampleRequest) -> Tensor:
         """What is made of the request's inputs, one after the other, so that none depends on what stands beside it.
 
-        With `sample_dropout` image `first + i` has masks that are a function of (seed, first + i).
+        With dropout image `first + i` has masks that are a function of (seed, first + i).
         """
         assert request.inputs is not None, "ganlib.sampling.checked sees to it"
         training = generator.training
@@ -112,7 +116,8 @@ class Pix2Pix(GameMethod):
         dropouts = [layer for layer in generator.modules() if isinstance(layer, Dropout)]
         draws = _SampleDraws(request.seed, device)
         images = []
-        with _dropping(dropouts if self.sample_dropout else (), draws):
+        dropping = self.sample_dropout if request.dropout is None else request.dropout
+        with _dropping(dropouts if dropping else (), draws):
             for index, pixels in enumerate(request.inputs, request.first):
                 draws.at(index)
                 images.append(quantise(generator(normalise(torch.tensor(pixels[None]).to(device)))).cpu())

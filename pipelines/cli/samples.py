@@ -59,6 +59,12 @@ def sample(
         list[str] | None,
         typer.Option(help="What images are to become, by name or number: one for all, or one each; all for every."),
     ] = None,
+    dropout: Annotated[
+        bool | None,
+        typer.Option(
+            help="Of pix2pix: dropout on, many images of an input, one a seed; or off, one image. Else as trained."
+        ),
+    ] = None,
     interpolate: Annotated[
         int, typer.Option(min=0, max=1000, help="Images between each two inputs or texts that follow each other.")
     ] = 0,
@@ -69,9 +75,11 @@ def sample(
     sampler, domain_names = _open(run, home)
     things = things_of(Given(labels, text, box, keypoints, inputs, domain), sampler.recipe, domain_names)
     if interpolate:
+        if dropout is not None:
+            raise UserError("--interpolate and --dropout do not go together; leave one of them out")
         _from_one_to_the_next(sampler, things, interpolate, count, seed, target)
     else:
-        _each(sampler, things, count or (1 if things.count else UNTOLD), seed, target)
+        _each(sampler, things, count or (1 if things.count else UNTOLD), seed, target, dropout)
     typer.echo(target)
 
 
@@ -115,7 +123,7 @@ def _domain_names(run: RunFolder) -> list[str]:
         return []
 
 
-def _each(sampler: Sampler, things: Things, count: int, seed: int, out: Path) -> None:
+def _each(sampler: Sampler, things: Things, count: int, seed: int, out: Path, dropout: bool | None) -> None:
     """`count` images of each thing; image i of them all is number i of the seed's sequence."""
     from pipelines.console import Progress
 
@@ -125,7 +133,7 @@ def _each(sampler: Sampler, things: Things, count: int, seed: int, out: Path) ->
 
     def block(first: int, size: int) -> np.ndarray:
         told = things.request([i // count for i in range(first, first + size)]) if things.count else {}
-        return sampler.sample(size, seed, first, **told)
+        return sampler.sample(size, seed, first, dropout=dropout, **told)
 
     if sampler.recipe.data.points:
         _write_points(out, block(0, total))

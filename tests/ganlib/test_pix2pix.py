@@ -213,6 +213,11 @@ def test_dropout_in_sampling_is_a_function_of_seed_and_number(sampler: Sampler, 
     np.testing.assert_array_equal(sampler.sample(2, seed=1, first=2, inputs=inputs[2:]), made[2:])
     assert not np.array_equal(made[0], made[1])
     assert not np.array_equal(made[1], made[2])
+    # Asked for, it is on or off whatever the recipe says.
+    np.testing.assert_array_equal(sampler.sample(4, seed=1, inputs=inputs, dropout=True), made)
+    without = sampler.sample(4, seed=1, inputs=inputs, dropout=False)
+    np.testing.assert_array_equal(without[0], without[1])
+    assert not np.array_equal(without[0], made[0])
     assert not np.array_equal(sampler.sample(4, seed=2, inputs=inputs)[0], made[0])
 
 

@@ -196,6 +196,7 @@ def test_points_are_numbers_in_a_file(folder: Path, tmp_path: Path) -> None:
         (["classes", "--text", "a seven"], "takes no --text; it takes --labels, --count, --seed"),
         (["captions", "--text", "a", "--interpolate", "1", "-n", "3"], "leave out --count"),
         (["captions", "--text", "a green bar", "--interpolate", "1"], "has words unknown here: green"),
+        (["noise", "--no-dropout"], "the generator of tiny has no dropout in sampling; leave the dropout out"),
         (["noise", "--interpolate", "3"], "--interpolate goes between images or texts; give some with --input or"),
         (["classes", "--labels", "1,2", "-n", "1000000"], "2 things, 1,000,000 images of each, are more than 1,000,0"),
         (["classes", "--labels", "1,cat"], "--labels is '1,cat': give classes by number, separated by commas"),
