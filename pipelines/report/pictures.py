@@ -101,9 +101,8 @@ def _drawn(
         f"root mean square of {apart.mean():.3f} of the range in the mean, {apart.min():.3f} at the least"
     )
     views = [samples, like(rows)]
-    if (
-        extractor is not None and recipe.method.truth(train, rows) is None
-    ):  # of pairs one side has features, maybe theirs
+    paired = recipe.method.truth(train, rows) is not None
+    if extractor is not None and not paired:  # of pairs one side alone has its features kept, maybe the other
         apart, rows = nearest_in_features(samples, dataset, extractor)
         views.append(train.take(rows))
         says += (
