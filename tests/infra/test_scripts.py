@@ -160,6 +160,7 @@ def test_a_node_is_drained_and_waits_for_the_training_on_it(tmp_path):
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
+        "COLUMNS": "80",  # as a terminal leaves it: a line of ps is not cut there
     }
     with tempfile.TemporaryDirectory(prefix="gan") as short:  # a socket's path has 107 characters at most
         command = [*alone, "bash", "-c", NODE, "node", short, str(INFRA / "image" / "leave-cluster")]
