@@ -156,6 +156,12 @@ def calls(logits: Tensor, dataset: Dataset) -> NDArray[np.int64]:
     return said.numpy()
 
 
+@torch.no_grad()
+def read_by(judge: Classifier, dataset: Dataset, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """What `judge`, the classifier of `dataset`, says of uint8 [n, H, W, C], as `calls` has it."""
+    return calls(judge(normalise(torch.from_numpy(images)))[1], dataset)
+
+
 def load_classifier(dataset: Dataset) -> Classifier:
     """The classifier kept with `dataset`, in eval mode. Raises UserError where there is none or it is damaged."""
     record, names = dataset.manifest.classifier, dataset.judged_names or dataset.attribute_names

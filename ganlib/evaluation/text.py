@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ganlib.data.batches import normalise
 from ganlib.data.dataset import Dataset
-from ganlib.evaluation.classifier import Classifier, calls, judged_truth, load_classifier
+from ganlib.evaluation.classifier import judged_truth, load_classifier, read_by
 from ganlib.evaluation.confidence import Estimate
 from ganlib.evaluation.names import label_of
 from ganlib.evaluation.samples import BLOCK
@@ -64,7 +62,7 @@ class Described:
                     values.setdefault(f"box_iou{suffix}", []).append(overlap)
                     images = inside_boxes(images, boxes[rows])
                 if judge is not None and classes is not None:
-                    right = (_read(judge, self.dataset, images) == classes[rows]).reshape(size, -1).mean(1)
+                    right = (read_by(judge, self.dataset, images) == classes[rows]).reshape(size, -1).mean(1)
                     values.setdefault(f"agreement{suffix}/{label}", []).append(right)
         found: dict[str, float] = {}
         for name, each in values.items():
@@ -115,8 +113,3 @@ def _classes(dataset: Dataset) -> NDArray[np.int64] | None:
     """Of the held-out records what their classifier should say (`judged_truth`); None where there is nothing to say."""
     there = dataset.judged_names or dataset.attribute_names
     return judged_truth(dataset, held_out(dataset)) if there else None
-
-
-def _read(judge: Classifier, dataset: Dataset, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    with torch.no_grad():
-        return calls(judge(normalise(torch.from_numpy(images)))[1], dataset)

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
+from ganlib.evaluation.classifier import ClassifierExtractor, load_classifier, read_by
 from ganlib.evaluation.confidence import SPLITS, error_of_share, jackknife_error, total
-from ganlib.evaluation.distances import frechet_distance, mode_shares
-from ganlib.evaluation.extractors import ClassifierExtractor, Extractor, RandomExtractor
+from ganlib.evaluation.distances import frechet_distance
+from ganlib.evaluation.extractors import Extractor, RandomExtractor
+from ganlib.evaluation.names import label_of
 from ganlib.evaluation.samples import BLOCK
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.inputs import held_out, held_out_rows
@@ -36,18 +38,20 @@ def translation_metrics(
     `fid_target_floor/E/NAME`, that of the held-out images that are in it; `fid_target_se/E/NAME`, the first one's
     standard error over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With the classifier, C
     being its label, `called/C/NAME` and `called_before/C/NAME`: the share of the same images that it takes to be of
-    NAME; `called_se/C/NAME`, the first one's standard error; `judge_accuracy/C`: its own, on held-out images.
-    `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction); `cycle_se/l1`: its standard
-    error. Names without /NAME are means over the domains, and the errors of these.
+    NAME (of attributes: to have it); `called_se/C/NAME`, the first one's standard error; `judge_accuracy/C`: its own,
+    on held-out images. `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction);
+    `cycle_se/l1`: its standard error. Names without /NAME are means over the domains, and the errors of these.
 
     Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
     """
     config = sampler.recipe.method
     extractor = extractor or RandomExtractor(ImageShape(*dataset.image_shape))
-    judged = dataset.manifest.classifier is not None and dataset.judged_names == dataset.columns.domain_names
-    extractors = [] if judged and extractor.knows_classes else [extractor]
-    if judged:
-        extractors.append(ClassifierExtractor(dataset))
+    record, judge = dataset.manifest.classifier, None
+    extractors = [extractor]
+    if record is not None and (dataset.judged_names or dataset.attribute_names) == dataset.columns.domain_names:
+        judge, judge_label = load_classifier(dataset), label_of("classifier", record.sha256)
+        if extractor.label != judge_label:
+            extractors.append(ClassifierExtractor(dataset))
     names, split, train = dataset.columns.domain_names or [], held_out(dataset), dataset.split("train")
     chosen = np.sort(held_out_rows(dataset, min(count, len(split)), seed))
     own, training = _domains(split), _domains(train)
@@ -63,12 +67,17 @@ def translation_metrics(
             asked[:] = 0
         asked[:, domain] = 1
         statistics = _Translated(extractors, len(lacking))
+        said: dict[str, list[NDArray[np.bool_]]] = {"called": [], "called_before": []}
         for at in range(0, len(lacking), BLOCK):
             rows, targets = lacking[at : at + BLOCK], asked[at : at + BLOCK]
             before = split.take(rows)
             after = sampler.sample(len(rows), inputs=before, domains=targets)
             back = sampler.sample(len(rows), inputs=after, domains=own[rows])
             statistics.add(before, after)
+            if judge is not None:
+                for metric, images in (("called", after), ("called_before", before)):
+                    read = read_by(judge, dataset, images)
+                    said[metric].append(read == domain if read.ndim == 1 else read[:, domain] == 1)
             apart[rows] += _distances(before, back)
             times[rows] += 1
             if progress:
@@ -86,17 +95,14 @@ def translation_metrics(
             if len(held) > 1:
                 floor = frechet_distance(_statistics(split, held, extractor), real[number])
                 found.setdefault(f"fid_target_floor/{e}", {})[name] = floor
-        if judged:
-            e = extractors[-1].label
-            called, was_called = (
-                float(mode_shares(total(sums[-1]))[domain]) for sums in (statistics.after, statistics.before)
-            )
-            found.setdefault(f"called/{e}", {})[name] = called
-            found.setdefault(f"called_se/{e}", {})[name] = error_of_share(called, len(lacking))
-            found.setdefault(f"called_before/{e}", {})[name] = was_called
+        if judge is not None:
+            for metric, parts in said.items():
+                found.setdefault(f"{metric}/{judge_label}", {})[name] = float(np.concatenate(parts).mean())
+            share = found[f"called/{judge_label}"][name]
+            found.setdefault(f"called_se/{judge_label}", {})[name] = error_of_share(share, len(lacking))
     metrics = _cycle_metrics(apart, times)
-    if judged and dataset.manifest.classifier is not None:
-        metrics[f"judge_accuracy/{extractors[-1].label}"] = dataset.manifest.classifier.accuracy
+    if judge is not None and record is not None:
+        metrics[f"judge_accuracy/{judge_label}"] = record.accuracy
     for metric, values in found.items():
         each = np.array(list(values.values()))
         # The errors of independent numbers add up as squares.

@@ -13,7 +13,7 @@ from ganlib.data.batches import normalise
 from ganlib.evaluation.classifier import load_classifier, train_classifier
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import RandomExtractor
-from ganlib.evaluation.names import label_of, meant, metric_value
+from ganlib.evaluation.names import label_of, metric_value
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.evaluation.translation import translation_metrics
 from ganlib.networks.base import ImageShape
@@ -108,22 +108,37 @@ def test_the_stage_judges_translations_so(sampler: Sampler, digits: Dataset) -> 
 
 
 def test_attributes_are_given_to_those_who_lack_them(tmp_path: Path) -> None:
-    """Images that have one are not translated to it, and keep the others; nothing is called to be one thing alone."""
-    dataset = digits_in_domains(tmp_path, 16, 1, 3, count=60, attributes=True)
+    """Images that have one are not translated to it, and keep the others; the judge says of each if it is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ganlib.evaluation.classifier.IMAGES", 1_000)
+        dataset = train_classifier(digits_in_domains(tmp_path, 16, 1, 3, count=60, attributes=True))
     sampler = trained_sampler(tiny("method.domains=attributes", "train.images=25"), dataset, tmp_path)
     asked: list[np.ndarray] = []
+    made: list[np.ndarray] = []
 
     class Spy:
         recipe = sampler.recipe
 
         def sample(self, count: int, inputs: np.ndarray, domains: np.ndarray) -> np.ndarray:
             asked.append(domains)
-            return sampler.sample(count, inputs=inputs, domains=domains)
+            made.append(sampler.sample(count, inputs=inputs, domains=domains))
+            return made[-1]
 
     metrics = translation_metrics(Spy(), dataset, 1_000, 0)  # type: ignore[arg-type]
-    assert not meant("called", metrics)
+    test = dataset.split("test")
+    own = test.column("domains")
+    assert own is not None
+    judge = load_classifier(dataset)
+    shares = []
     for domain, (there, back) in enumerate(zip(asked[::2], asked[1::2], strict=True)):
+        for metric, images in (("called", made[2 * domain]), ("called_before", test.images[own[:, domain] == 0])):
+            with torch.no_grad():
+                logits = judge(normalise(torch.from_numpy(images.copy())))[1]
+            share = (logits[:, domain] > 0).double().mean().item()
+            assert metric_value(metrics, f"{metric}/d{domain}") == pytest.approx(share)
+            shares += [share] if metric == "called" else []
         assert (there[:, domain] == 1).all()
         assert (back[:, domain] == 0).all()
         others = [d for d in range(3) if d != domain]
         np.testing.assert_array_equal(there[:, others], back[:, others])
+    assert metric_value(metrics, "called") == pytest.approx(np.mean(shares))
