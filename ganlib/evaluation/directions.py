@@ -20,12 +20,12 @@ MORE: frozenset[str] = frozenset({
 """Families of metrics, as `family` names them, of which less or more is better."""
 
 NEITHER: frozenset[str] = frozenset({
-    "judge_accuracy", "kid_spread", "mode_share", "paired_images", "samples", "sharpness",
+    "judge_accuracy", "kid_spread", "mode_share", "paired_images", "pixel_variety", "samples", "sharpness",
 })  # fmt: skip
-"""What no generator is better by having more or less of: the judge's own, counts, shares that should be those of the
-data, a sharpness that should be that of real images, how far subsets of the samples are from being alike."""
+"""What no generator is better by having more or less of: the judge's own, counts, how far subsets of the samples are
+from being alike, and shares, a sharpness and a variety that should be those of the data."""
 
-BESIDE = ("_se", "_floor", "_before", "_real", "_of_mean")
+BESIDE = ("_se", "_floor", "_before", "_real", "_of_mean", "_of_training")
 """Endings of what stands beside a metric: its error, and what other images than the generator's have."""
 
 _GROUPS = ("cycle", "modes", "paired", "reconstruction")

@@ -19,6 +19,7 @@ from ganlib.evaluation.confidence import SPLITS, Estimate, jackknife_error, tota
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import Extractor, RandomExtractor
 from ganlib.evaluation.lpips import LEAST_SIDE, find_lpips
+from ganlib.evaluation.pixels import PixelSplits
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.inputs import held_out, told_of, truth_of
 from ganlib.methods.base import MethodConfig
@@ -29,6 +30,8 @@ BLOCK = 50
 """Images that are made and judged at once."""
 SIDE, PATCHES = 32, 32
 """Of a patch; and how many an image gives."""
+MOST_KNOWN = 250
+"""Training pairs that are made again, to see what is known by heart."""
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 _ONE_LEVEL = 1 / 255
 
@@ -102,7 +105,11 @@ def paired_metrics(
     `paired_of_mean/`: of the training split's mean true image, which an answer that looks at its input has to beat.
     Where LPIPS' weights are on this machine (`lpips.find_lpips`), `paired_lpips/W` and `paired_lpips_of_mean/W`, W
     being their label. `paired_se/...`, `paired_lpips_se/W`: standard errors. Real images are no floor there: of a pair
-    only one is right.
+    only one is right. `paired_of_training/l1`: `paired/l1` of up to `MOST_KNOWN` pairs of the training split, which a
+    generator may know by heart.
+
+    `sharpness`, `pixel_variety`: of the outputs beside the true images, as `PixelSplits.metrics` has them, with their
+    errors; `..._floor`: of as many true images of the training split.
 
     `fid_patch/E`: Frechet distance, by `extractor` (the fixed random network where it is None), whose label is E, of
     `patches` patches of side x side from each output to as many from each true image, both at places drawn from `seed`;
@@ -116,6 +123,9 @@ def paired_metrics(
     lpips = find_lpips() if min(dataset.image_shape[:2]) >= LEAST_SIDE else None
     values: dict[str, list[NDArray[np.float64]]] = {}
     statistics: dict[str, dict[int, FeatureStatistics]] = {"made": {}, "true": {}, "training": {}}
+
+    made_pixels, true_pixels = PixelSplits(count), PixelSplits(count)
+    training_pixels = PixelSplits(min(count, len(dataset.split("train"))))
 
     def add(name: str, images: NDArray[np.uint8], first: int) -> None:
         """Sums of patches, by the split of their image's number."""
@@ -141,13 +151,19 @@ def paired_metrics(
                 values.setdefault(f"{family}/{lpips.label}", []).append(lpips.distances(images, truth))
         add("made", made, first)
         add("true", truth, first)
+        made_pixels.add(made)
+        true_pixels.add(truth)
         if progress:
             progress(first + size, count)
     first = 0
     for images in _training_truth(dataset, method, seed, count):
         add("training", images, first)
+        training_pixels.add(images)
         first += len(images)
-    metrics = {"paired/images": float(count)}
+    metrics = {"paired/images": float(count), "paired_of_training/l1": _known(sampler, dataset, seed)}
+    metrics |= made_pixels.metrics(true_pixels.whole)
+    floors = training_pixels.metrics(true_pixels.whole)
+    metrics |= {f"{name}_floor": value for name, value in floors.items() if not name.endswith("_se")}
     for name, each in values.items():
         estimate = Estimate.of(np.concatenate(each))
         metrics[name] = estimate.value
@@ -176,13 +192,29 @@ def _training_truth(
 ) -> Iterator[NDArray[np.uint8]]:
     """The training split's true images in blocks: all as they lie, or `limit` in the seed's order."""
     split = dataset.split("train")
-    rows = np.arange(len(split))
-    if limit is not None:
-        rows = torch.randperm(len(split), generator=stream_generator("cpu", seed, "paired")).numpy()[:limit]
+    rows = np.arange(len(split)) if limit is None else _drawn(dataset, seed, limit)
     for first in range(0, len(rows), BLOCK):
         images = method.truth(split, rows[first : first + BLOCK])
         assert images is not None, "has_truth"
         yield images
+
+
+def _known(sampler: Sampler, dataset: Dataset, seed: int) -> float:
+    """`paired_of_training/l1`."""
+    split, method, rows = dataset.split("train"), sampler.recipe.method, _drawn(dataset, seed, MOST_KNOWN)
+    apart = []
+    for first in range(0, len(rows), BLOCK):
+        taken = rows[first : first + BLOCK]
+        made, truth = sampler.sample(len(taken), seed, first, **method.told(split, taken)), method.truth(split, taken)
+        assert truth is not None, "has_truth"
+        apart.append(l1(made / 255, truth / 255))
+    return float(np.concatenate(apart).mean())
+
+
+def _drawn(dataset: Dataset, seed: int, limit: int) -> NDArray[np.int64]:
+    """int64 [k]: rows of the training split, `limit` at most, in the seed's order."""
+    size = len(dataset.split("train"))
+    return torch.randperm(size, generator=stream_generator("cpu", seed, "paired")).numpy()[:limit]
 
 
 def _patches(

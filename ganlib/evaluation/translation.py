@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,7 @@ from ganlib.evaluation.confidence import SPLITS, error_of_share, jackknife_error
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import Extractor, RandomExtractor
 from ganlib.evaluation.names import label_of
+from ganlib.evaluation.pixels import PixelSplits
 from ganlib.evaluation.samples import BLOCK
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.inputs import held_out, held_out_rows
@@ -39,7 +40,9 @@ def translation_metrics(
     standard error over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With the classifier, C
     being its label, `called/C/NAME` and `called_before/C/NAME`: the share of the same images that it takes to be of
     NAME (of attributes: to have it); `called_se/C/NAME`, the first one's standard error; `judge_accuracy/C`: its own,
-    on held-out images. `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction);
+    on held-out images. `sharpness/NAME` and `pixel_variety/NAME`: of what is translated to NAME beside the training
+    images in it, as `PixelSplits.metrics` has them, with their errors; `..._floor/NAME`: of the held-out images that
+    are in it. `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction);
     `cycle_se/l1`: its standard error. Names without /NAME are means over the domains, and the errors of these.
 
     Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
@@ -82,8 +85,14 @@ def translation_metrics(
             times[rows] += 1
             if progress:
                 progress(domain * len(chosen) + at + len(rows), len(names) * len(chosen))
-        real = [_statistics(train, there, extractor) for extractor in extractors]
-        held = chosen[own[chosen, domain] == 1]
+        (real, real_pixels), held = _look(train, there, extractors), chosen[own[chosen, domain] == 1]
+        for metric, value in statistics.pixels.metrics(real_pixels.whole).items():
+            found.setdefault(metric, {})[name] = value
+        floors = _look(split, held, extractors) if len(held) > 1 else None
+        if floors is not None:
+            for metric, value in floors[1].metrics(real_pixels.whole).items():
+                if not metric.endswith("_se"):
+                    found.setdefault(f"{metric}_floor", {})[name] = value
         for number, extractor in enumerate(extractors):
             e = extractor.label
             moved, was = statistics.after[number], statistics.before[number]
@@ -92,8 +101,8 @@ def translation_metrics(
             if len(lacking) >= 2 * SPLITS:
                 error = jackknife_error(moved, partial(frechet_distance, b=real[number]))
                 found.setdefault(f"fid_target_se/{e}", {})[name] = error
-            if len(held) > 1:
-                floor = frechet_distance(_statistics(split, held, extractor), real[number])
+            if floors is not None:
+                floor = frechet_distance(floors[0][number], real[number])
                 found.setdefault(f"fid_target_floor/{e}", {})[name] = floor
         if judge is not None:
             for metric, parts in said.items():
@@ -113,17 +122,20 @@ def translation_metrics(
 
 
 class _Translated:
-    """Statistics of `count` images before and after translation, by each extractor, in `SPLITS` disjoint splits."""
+    """Statistics of `count` images before and after translation, by each extractor, in `SPLITS` disjoint splits; of
+    the pixels after it."""
 
     def __init__(self, extractors: list[Extractor], count: int):
         self.extractors, self.count, self._seen = extractors, count, 0
         self.before: list[list[FeatureStatistics]] = [[] for _ in extractors]
         self.after: list[list[FeatureStatistics]] = [[] for _ in extractors]
+        self.pixels = PixelSplits(count)
 
     def add(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
         """The next images, in their order."""
         owners = (self._seen + np.arange(len(before))) * SPLITS // self.count
         self._seen += len(before)
+        self.pixels.add(after)
         if self.count < 2 * SPLITS:
             owners[:] = 0
         for sums, images in ((self.before, before), (self.after, after)):
@@ -138,12 +150,18 @@ class _Translated:
                         splits[owner] = splits[owner] + part
 
 
-def _statistics(split: Split, rows: NDArray[np.int64], extractor: Extractor) -> FeatureStatistics:
-    parts: Iterator[FeatureStatistics] = (
-        FeatureStatistics.of(*extractor.features(split.take(rows[at : at + BLOCK])))
-        for at in range(0, len(rows), BLOCK)
-    )
-    return total([*parts])
+def _look(
+    split: Split, rows: NDArray[np.int64], extractors: list[Extractor]
+) -> tuple[list[FeatureStatistics], PixelSplits]:
+    """Of these rows, one and more: statistics by each extractor, and of their pixels."""
+    sums: list[list[FeatureStatistics]] = [[] for _ in extractors]
+    pixels = PixelSplits(len(rows))
+    for at in range(0, len(rows), BLOCK):
+        images = split.take(rows[at : at + BLOCK])
+        pixels.add(images)
+        for parts, extractor in zip(sums, extractors, strict=True):
+            parts.append(FeatureStatistics.of(*extractor.features(images)))
+    return [total(parts) for parts in sums], pixels
 
 
 def _distances(images: NDArray[np.uint8], back: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 
 from ganlib.health.history import History, median
-from ganlib.health.remedies import augmented, penalised_more, scaled
+from ganlib.health.remedies import augmented, moved, penalised_more, scaled
 from ganlib.health.rule import by_evaluations, by_ticks
 from ganlib.health.verdict import Verdict
 
@@ -23,10 +23,14 @@ MEMORISED, COPIES = 0.1, 0.5
 """The share of samples that lie nearer to a training image than all but the nearest percent of held-out images do: ten
 times that percent, and half of all."""
 
+KNOWN, BY_ROTE = 2.0, 4.0
+"""Times as far from the truth, by L1, on held-out pairs as on training pairs: from the first on a generator knows its
+training pairs by heart, from the second on it knows little else."""
+
 
 def fitting(history: History) -> list[Verdict]:
     """`overfitted-discriminator` and `memorisation`."""
-    return [*_overfitted(history), *_memorised(history)]
+    return [*_overfitted(history), *(_memorised(history) or _known(history))]
 
 
 def _overfitted(history: History) -> list[Verdict]:
@@ -77,3 +81,23 @@ def _memorised(history: History) -> list[Verdict]:
         if found:
             return found
     return []
+
+
+def _known(history: History) -> list[Verdict]:
+    """Of pairs: what is right is known of those that were trained on, and of no others."""
+    known = dict(history.metrics.get("paired_of_training/l1", ()))
+    ratios = [(images, value / max(known[images], 1e-9)) for images, value in history.metrics.get("paired/l1", ())
+              if images in known]  # fmt: skip
+    if not ratios:
+        return []
+    (images, ratio), recipe = ratios[-1], history.recipe
+    return by_evaluations(
+        history,
+        [(images, value >= KNOWN) for images, value in ratios],
+        "memorisation",
+        "severe" if ratio >= BY_ROTE else "mild",
+        f"held-out pairs are answered {ratio:.1f} times as far from the truth as training pairs are",
+        {"paired/l1": dict(history.metrics["paired/l1"])[images], "paired_of_training/l1": known[images]},
+        chain(moved(recipe), scaled(recipe, "generator", 0.5)),
+        "more pairs; or augmentation of the data, a smaller generator, a shorter run",
+    )

@@ -128,6 +128,23 @@ def relativistic(recipe: Recipe) -> Iterator[str]:
         yield "method.objective=relativistic"
 
 
+def moved(recipe: Recipe) -> Iterator[str]:
+    """Pairs cut out of enlarged ones at chance places, both halves alike, where they are not yet: by the 286 to 256 of
+    Isola et al. 2016."""
+    if recipe.data.augment.jitter_crop == 1:
+        yield "data.augment.jitter_crop=1.1171875"
+
+
+def less_l1(recipe: Recipe) -> Iterator[str]:
+    """Of images from images the adversarial loss where there is none, else half the weight of the distance: its best
+    answer is the median of all that might be right, which is blurred (Isola et al. 2016, section 3.1)."""
+    method = recipe.method
+    if getattr(method, "adversarial", 1) == 0:
+        yield "method.adversarial=1"
+    elif (weight := getattr(method, "l1", 0)) > 0:
+        yield f"method.l1={weight / 2:.4g}"
+
+
 def scaled(recipe: Recipe, side: str, factor: float) -> Iterator[str]:
     """The hidden layers of "generator" or "discriminator" so many times as wide."""
     network = getattr(recipe.method, side, None)

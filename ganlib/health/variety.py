@@ -8,7 +8,7 @@ from itertools import chain
 
 from ganlib.evaluation.names import bare, judge_of
 from ganlib.health.history import History, Points, median
-from ganlib.health.remedies import equal_rates, penalised, relativistic, scaled
+from ganlib.health.remedies import equal_rates, less_l1, penalised, relativistic, scaled
 from ganlib.health.rule import by_evaluations, by_ticks
 from ganlib.health.verdict import Severity, Verdict
 
@@ -83,11 +83,12 @@ def _poor(history: History) -> list[Verdict]:
 
 
 def _few(history: History, kl: float, recall: float, share: float) -> list[Verdict]:
-    """What evaluations say: modes that are missing (at most `share` of them there), or data that no sample is near."""
+    """What evaluations say: modes that are missing (at most `share` of them there), data that no sample is near, or
+    outputs that are much the same whatever the input."""
     severe = share < 1
     name = "mode-collapse" if severe else "low-variety"
     severity: Severity = "severe" if severe else "mild"
-    for metric, points in history.evaluations("modes", "recall").items():
+    for metric, points in history.evaluations("modes", "recall", "pixel_variety").items():
         modes = len(history.mode_shares(judge_of(metric)))
         if bare(metric) == "modes/covered" and modes:
             most = modes * share if severe else modes - 1
@@ -102,6 +103,9 @@ def _few(history: History, kl: float, recall: float, share: float) -> list[Verdi
             if not points:
                 continue
             readings, says = _below(points, recall), f"samples come near {100 * points[-1][1]:.0f} % of the data"
+        elif bare(metric).startswith("pixel_variety"):
+            readings = _below(points, COLLAPSED if severe else POOR)
+            says = f"two {_outputs(metric)} are {points[-1][1]:.2f} times as far apart as two images of the data"
         else:
             continue
         found = by_evaluations(
@@ -114,19 +118,26 @@ def _few(history: History, kl: float, recall: float, share: float) -> list[Verdi
 
 
 def _blurred(history: History) -> list[Verdict]:
-    for metric, points in history.evaluations("sharpness").items():
+    # Of domains the one that is worst off.
+    for metric, points in sorted(history.evaluations("sharpness").items(), key=lambda one: one[1][-1][1]):
         value, recipe = points[-1][1], history.recipe
         return by_evaluations(
             history,
             _below(points, BLURRED),
             "blur",
             "severe" if value < SMEARED else "mild",
-            f"the samples are {value:.2f} times as sharp as the data",
+            f"the {_outputs(metric)} are {value:.2f} times as sharp as the data",
             {metric: value},
-            chain(scaled(recipe, "generator", 2), scaled(recipe, "discriminator", 0.5)),
-            "more filters in the generator, fewer in the discriminator",
+            chain(less_l1(recipe), scaled(recipe, "generator", 2), scaled(recipe, "discriminator", 0.5)),
+            "more weight of the adversarial loss, more filters in the generator, fewer in the discriminator",
         )
     return []
+
+
+def _outputs(metric: str) -> str:
+    """Of `sharpness` samples, of `sharpness/blonde` those of that domain."""
+    domain = metric.partition("/")[2]
+    return f"samples of {domain}" if domain else "samples"
 
 
 _ADVICE = "equal rates, a bound on the discriminator's slope, a loss with a slope far from the data, a wider generator"

@@ -8,15 +8,18 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
+from ganlib.draws import stream_generator
 from ganlib.evaluation import paired
 from ganlib.evaluation.directions import family, is_known
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.names import metric_value
 from ganlib.evaluation.paired import has_truth, mean_truth, paired_metrics
+from ganlib.evaluation.sharpness import laplacian_variance
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.inputs import held_out, held_out_rows, truth_of
 from ganlib.networks.base import ImageShape
@@ -45,11 +48,11 @@ class Answers:
 
     def __init__(self, dataset: Dataset, answer: Any):
         self.recipe = Recipe.parse(yaml.safe_load(RECIPE))
-        split = held_out(dataset)
-        rows = np.arange(len(split))
-        self.truth = {
-            told.tobytes(): true for told, true in zip(split.take_partner(rows), split.take(rows), strict=True)
-        }
+        self.truth: dict[bytes, np.ndarray] = {}
+        for split in (dataset.split("train"), held_out(dataset)):
+            rows = np.arange(len(split))
+            told, true = split.take_partner(rows), split.take(rows)
+            self.truth |= {one.tobytes(): other for one, other in zip(told, true, strict=True)}
         self.answer = answer
 
     def sample(self, count: int, seed: int = 0, first: int = 0, *, inputs: np.ndarray) -> np.ndarray:
@@ -114,6 +117,26 @@ def test_figures_are_those_of_all_images_at_once(pairs: Dataset) -> None:
     whole = np.broadcast_to(mean, truth.shape)
     assert found["paired_of_mean/psnr"] == pytest.approx(paired.psnr(whole, truth / 255).mean())
     assert found["paired_of_mean/ssim"] == pytest.approx(paired.ssim(whole, truth / 255).mean())
+
+
+def test_training_pairs_are_asked_too_and_pixels_compared(pairs: Dataset) -> None:
+    """An answer that knows its training pairs, and makes the negative of what it has not seen."""
+    train = {image.tobytes() for image in pairs.split("train").images}
+    assert len(train) > paired.MOST_KNOWN
+    by_heart = sampler(pairs, lambda image: image if image.tobytes() in train else 255 - image)
+    found = paired_metrics(by_heart, pairs, 70, 3, side=8, patches=4)
+    assert found["paired_of_training/l1"] == 0
+    assert found["paired/l1"] > 0.1
+    assert found["sharpness"] == pytest.approx(1)  # a negative is as sharp, and as different from another
+    assert found["pixel_variety"] == pytest.approx(1)
+    order = torch.randperm(len(pairs.split("train")), generator=stream_generator("cpu", 3, "paired")).numpy()
+    truth, training = held_out(pairs).take(held_out_rows(pairs, 70, 3)), pairs.split("train").take(order[:70])
+    sharp = laplacian_variance(training).mean() / laplacian_variance(truth).mean()
+    assert found["sharpness_floor"] == pytest.approx(sharp)
+    grey = paired_metrics(sampler(pairs, lambda image: np.full_like(image, 99)), pairs, 70, 3, side=8, patches=4)
+    assert (grey["sharpness"], grey["pixel_variety"]) == (0, pytest.approx(0, abs=1e-6))
+    known = pairs.split("train").take(order[: paired.MOST_KNOWN])
+    assert grey["paired_of_training/l1"] == pytest.approx(np.abs(known / 255 - 99 / 255).mean())
 
 
 def test_blocks_do_not_matter(pairs: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from ganlib.evaluation.classifier import load_classifier, train_classifier
 from ganlib.evaluation.distances import frechet_distance
 from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.names import label_of, metric_value
+from ganlib.evaluation.sharpness import laplacian_variance
 from ganlib.evaluation.statistics import FeatureStatistics
 from ganlib.evaluation.translation import translation_metrics
 from ganlib.networks.base import ImageShape
@@ -44,6 +45,11 @@ def called(dataset: Dataset, images: np.ndarray) -> np.ndarray:
     return logits.argmax(1).numpy()
 
 
+def spread(images: np.ndarray) -> float:
+    """sqrt of the trace of the covariance of pixels."""
+    return float(np.sqrt(images.reshape(len(images), -1).var(0, ddof=1).sum()))
+
+
 def test_the_judge_of_exclusive_domains_is_a_classifier(digits: Dataset) -> None:
     test = digits.split("test")
     record = digits.manifest.classifier
@@ -59,7 +65,7 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
     own = test.column("domains").argmax(1)  # type: ignore[union-attr]
     theirs = train.column("domains").argmax(1)  # type: ignore[union-attr]
     extractor = RandomExtractor(ImageShape(16, 16, 1))
-    shares, cycles = [], []
+    shares, cycles, looks = [], [], []
     moved: list[list[float]] = [[] for _ in own]  # of each image, how far it is from itself after each of its ways
     for domain in range(3):
         before = test.images[own != domain]
@@ -87,6 +93,13 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
         without = [frechet_distance(FeatureStatistics.of(features[parts != part], None), real) for part in range(10)]
         error = np.sqrt(9 * np.var(without))
         assert metric_value(metrics, f"fid_target_se/random/d{domain}") == pytest.approx(error, rel=1e-3)
+        sharp = laplacian_variance(after).mean() / laplacian_variance(train.images[theirs == domain]).mean()
+        assert metrics[f"sharpness/d{domain}"] == pytest.approx(sharp)
+        looks.append((sharp, metrics[f"pixel_variety/d{domain}"]))
+        assert looks[-1][1] == pytest.approx(spread(after) / spread(train.images[theirs == domain]))
+        held_spread = spread(test.images[own == domain]) / spread(train.images[theirs == domain])
+        assert metrics[f"pixel_variety_floor/d{domain}"] == pytest.approx(held_spread)
+    assert (metrics["sharpness"], metrics["pixel_variety"]) == pytest.approx(np.mean(looks, 0))
     assert metric_value(metrics, "called") == pytest.approx(np.mean(shares))
     errors = [metric_value(metrics, f"called_se/d{domain}") for domain in range(3)]
     assert metric_value(metrics, "called_se") == pytest.approx(np.sqrt(np.square(errors).sum()) / 3)

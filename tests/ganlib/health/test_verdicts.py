@@ -7,6 +7,7 @@ import pytest
 from ganlib.health import CERTAIN, diagnose, fatal, summary, worst
 from ganlib.health.history import FEWEST_TICKS, History
 from ganlib.health.verdict import succession
+from pipelines.shipped import find_recipe
 
 from .made import EVERY, TICKS, diagnosed, recipe
 
@@ -196,6 +197,38 @@ def test_samples_less_sharp_than_the_data_are_blurred() -> None:
     assert diagnosed(evaluations={"sharpness": [0.9, 0.5]})["blur"].severity == "mild"
     assert diagnosed(evaluations={"sharpness/laplacian": [0.2]})["blur"].severity == "severe"
     assert diagnosed(evaluations={"sharpness": [0.5, 0.9]}) == {}
+
+
+def test_of_domains_the_one_that_is_worst_off_is_named() -> None:
+    found = diagnosed(evaluations={"sharpness": [0.7], "sharpness/blue": [0.9], "sharpness/red": [0.5]})
+    assert found["blur"].evidence == {"sharpness/red": 0.5}
+    assert "samples of red are 0.50 times as sharp" in found["blur"].says
+
+
+def test_outputs_that_are_all_alike_are_a_collapse() -> None:
+    assert diagnosed(evaluations={"pixel_variety": [0.9, 0.3]}).keys() == {"mode-collapse"}
+    assert diagnosed(evaluations={"pixel_variety": [0.9], "pixel_variety/red": [0.7]}).keys() == {"low-variety"}
+    assert diagnosed(evaluations={"pixel_variety": [0.9], "pixel_variety_se": [0.01]}) == {}
+
+
+def test_blur_of_pairs_is_mended_by_their_adversarial_loss() -> None:
+    alone = find_recipe("facades", ["method.adversarial=0"])
+    (verdict,) = diagnose({"sharpness": [(1_000, 0.4)]}, alone)
+    assert verdict.remedy[0] == "method.adversarial=1"
+    (verdict,) = diagnose({"sharpness": [(1_000, 0.4)]}, find_recipe("facades"))
+    assert verdict.remedy[0] == "method.l1=50"
+
+
+def test_pairs_that_are_known_by_heart_are_memorised() -> None:
+    found = diagnosed(evaluations={"paired/l1": [0.2, 0.2], "paired_of_training/l1": [0.15, 0.08]})
+    assert found.keys() == {"memorisation"}
+    assert found["memorisation"].severity == "mild"  # 2.5 times
+    assert found["memorisation"].images == (30_000, 30_000)  # not the first of the two
+    assert (
+        diagnosed(evaluations={"paired/l1": [0.2], "paired_of_training/l1": [0.04]})["memorisation"].severity
+        == "severe"
+    )
+    assert diagnosed(evaluations={"paired/l1": [0.2], "paired_of_training/l1": [0.15]}) == {}
 
 
 def test_the_validation_ratio_tells_of_an_overfitted_discriminator() -> None:
