@@ -41,6 +41,15 @@ DIGITS = [
 DIGITS_NETWORKS = [f"method.{side}={{kind: convnet, width: 16, widest: 32}}" for side in ("generator", "discriminator")]
 RECONSTRUCTING = ["train.images=24000", "train.batch=64", "optim.*.lr=1e-3", "evaluate.samples=1000"]
 FREE = "method.penalty={kind: none}"
+PAIRS = [
+    "data.size=16", "data.channels=1", "data.augment={}", "method.generator.width=16", "method.discriminator.width=16",
+    "train.batch=4", "train.images=12000", "train.precision=fp32", "evaluate.samples=300",
+]  # fmt: skip
+DOMAINS = [
+    "data.size=16", "data.channels=1", "data.domains=2", "data.read={kind: domains}", "data.augment={}",
+    "method.generator.width=12", "method.discriminator.width=16", "train.images=12000", "train.precision=fp32",
+    "evaluate.samples=300",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,10 @@ ROWS = [
         ["data.size=16", "data.source=digits", *DIGITS_NETWORKS, "method.code=2", *RECONSTRUCTING,
          "method.reconstruction={kind: l2, weight: 1000}"]),
     Row("memorisation", "16 digits", "digits", [*DIGITS, "train.batch=16"], "handful"),
+    Row("blur", "pairs that have nothing to do with each other, L1 alone", "facades", [*PAIRS, "method.adversarial=0"],
+        "strangers"),
+    Row("mode-collapse", "the same", "facades", [*PAIRS, "method.adversarial=0"], "strangers"),
+    Row("memorisation", "16 pairs", "facades", PAIRS, "partners-few"),
     Row("equilibrium", "a strong bound on D's slope", "ring", [*RING, "method.penalty.gamma=10"], "ring"),
     Row("equilibrium", "digits, a strong bound on D's slope", "digits", [*DIGITS, "method.penalty.gamma=10"]),
     Row(None, "ring", "ring", RING, "ring"),
@@ -91,6 +104,10 @@ ROWS = [
     Row(None, "digits, told the class", "digits", DIGITS[len(UNTOLD):]),
     Row(None, "digits, hinge", "digits", [*DIGITS, "method.objective=hinge"]),
     Row(None, "digits, relativistic pairs", "digits", [*DIGITS, "method.objective=relativistic"]),
+    Row(None, "digits from their contours", "edges-avatars", [*PAIRS, "train.images=24000"], "contours"),
+    Row(None, "digits of one class from each other", "facades", PAIRS, "partners"),
+    Row(None, "dark digits on light ground, and back", "facades-unpaired", DOMAINS, "domains"),
+    Row(None, "the same, by one generator", "hair-domains", [*DOMAINS, "method.discriminator.layers=3"], "domains"),
     Row(None, "digits, Wasserstein", "digits",
         [*DIGITS, "method.objective=wasserstein", "method.penalty={kind: gradient-penalty}", "optim.*.lr=5e-4",
          "optim.*.betas=[0.0, 0.9]", "train.steps.discriminator=3"]),
@@ -146,12 +163,47 @@ def prepared(names: set[str], folder: Path) -> Iterator[tuple[str, Dataset]]:
         yield "ring", prepare_dataset(open_source("gaussian-ring", Reading(count=20_000)), points, folder, "ring")
     if "grid" in names:
         yield "grid", prepare_dataset(open_source("gaussian-grid", Reading(count=20_000)), points, folder, "grid")
-    if names & {"digits", "few", "handful"}:
+    if names - {"ring", "grid"}:
         whole = train_classifier(prepare_dataset(open_source("digits"), digits, folder, "digits"))
         yield "digits", whole
         for name, count in (("few", FEW), ("handful", HANDFUL)):
             if name in names:
                 yield name, few_of(whole, count, folder / f"{name}-images", digits, folder)
+        if "contours" in names:
+            contours = digits.model_copy(update={"pairs": "edges"})
+            yield "contours", prepare_dataset(open_source("digits"), contours, folder, "contours")
+        all_of_them = len(whole.split("train"))
+        for name, count in (("partners", all_of_them), ("partners-few", HANDFUL), ("strangers", all_of_them)):
+            if name in names:
+                images = partners_of(whole, count, folder / name, of_a_class=name != "strangers")
+                source = open_source(str(images), Reading(kind="pairs"))
+                yield name, prepare_dataset(source, digits, folder, name)
+        if "domains" in names:
+            source = open_source(str(turned_of(whole, folder / "light-and-dark")), Reading(kind="domains"))
+            yield "domains", train_classifier(prepare_dataset(source, digits, folder, "domains"))
+
+
+def partners_of(whole: Dataset, count: int, images: Path, of_a_class: bool) -> Path:
+    """The first `count` training images of `whole`, and FEW held-out ones, each beside another, of its class or any."""
+    for name, split, size in (("train", whole.split("train"), count), ("val", whole.split("test"), FEW)):
+        (images / name).mkdir(parents=True)
+        labels = np.asarray(split.labels)
+        for row in range(size):
+            same = np.flatnonzero(labels == labels[row]) if of_a_class else np.arange(len(labels))
+            other = same[(np.searchsorted(same, row) + len(same) // 2) % len(same)]
+            both = np.concatenate([*split.take(np.array([row, other]))[..., 0]], 1)
+            Image.fromarray(both).save(images / name / f"{row}.png")
+    return images
+
+
+def turned_of(whole: Dataset, images: Path) -> Path:
+    """The images of `whole` by turns as they are (A) and as their negatives (B), splits as they are there."""
+    for name, split in (("train", whole.split("train")), ("test", whole.split("test"))):
+        for row in range(len(split)):
+            image, place = split.take(np.array([row]))[0, ..., 0], images / f"{name}{'AB'[row % 2]}"
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(255 - image if row % 2 else image).save(place / f"{row}.png")
+    return images
 
 
 def few_of(whole: Dataset, count: int, images: Path, preparation: Preparation, folder: Path) -> Dataset:

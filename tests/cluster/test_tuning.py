@@ -21,10 +21,10 @@ import pytest
 from ganlib.errors import UserError
 from ganlib.recipe import Recipe
 from pipelines.cluster import connect
-from pipelines.run_folder import RunFolder
 from pipelines.rungs import Share
-from pipelines.tune import Settings, metric_named, share_of
+from pipelines.tune import Settings, share_of
 from tests.cluster.nodes import ray_nodes
+from tests.cluster.processes import descendants
 from tests.tuning.analytic import Analytic, Spread, loss, make_ledger, work_done
 from tuning.member import trial_folder
 from tuning.record import Study
@@ -44,28 +44,6 @@ def cluster() -> Iterator[None]:
         connect(2)
     yield
     ray.shutdown()
-
-
-def members() -> list[int]:
-    """Process ids of the trials' processes on this machine that descend from this one's Ray."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes()
-            if b"ray::" in command and b"Member" in command and _is_ours(int(process.name)):
-                found.append(int(process.name))
-        except OSError:
-            continue
-    return found
-
-
-def _is_ours(pid: int) -> bool:
-    """Whether its session is that of the Ray that this process is connected to."""
-    import ray
-
-    session = ray._private.worker.global_worker.node.get_session_dir_path()
-    parent = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
-    return session.encode() in (Path("/proc") / str(parent) / "cmdline").read_bytes()
 
 
 Seen = TypeVar("Seen")
@@ -211,7 +189,7 @@ def test_a_killed_trial_costs_its_last_rung(cluster: None, tmp_path: Path) -> No
 
     def kill() -> None:
         until(lambda: _readings(tmp_path / "killed") >= 2)
-        victim = until(members)[0]
+        victim = until(lambda: descendants("Member"))[0]
         os.kill(victim, signal.SIGKILL)
         killed.append(victim)
 
@@ -222,6 +200,26 @@ def test_a_killed_trial_costs_its_last_rung(cluster: None, tmp_path: Path) -> No
     assert len(killed) == 1
     whole = run_study(make_ledger(tmp_path / "whole", "none", trials=3), Analytic(), Resources(at_once=1))
     assert shape(study) == shape(whole)
+
+
+def test_a_killed_member_of_a_population_costs_its_last_rung(cluster: None, tmp_path: Path) -> None:
+    """The others wait at their rung until it has been taken up again, and the same weights go over as without."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        for readings in (5, 14):
+            until(lambda readings=readings: _readings(tmp_path / "killed") >= readings)  # type: ignore[misc]
+            victim = until(lambda: [pid for pid in descendants("Member") if pid not in killed])[0]
+            os.kill(victim, signal.SIGKILL)
+            killed.append(victim)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    ledgers = [make_ledger(tmp_path / name, "pbt", trials=4, total=8_000) for name in ("killed", "whole")]
+    study = run_study(ledgers[0], Analytic(0.2, diverges=0.05), Resources(at_once=2))
+    thread.join()
+    assert len(killed) == 2
+    assert shape(study) == shape(run_study(ledgers[1], Analytic(diverges=0.05), Resources(at_once=2)))
 
 
 def test_a_killed_node_costs_its_trials_last_rung(cluster: None, tmp_path: Path) -> None:
@@ -282,8 +280,8 @@ TINY = [
 
 
 def test_gan_tune_digits(tmp_path: Path) -> None:
-    """The whole command on real handwriting, its driver killed once: nested runs, each once and none without its study,
-    the best tagged, and a recipe that trains."""
+    """The whole command on real handwriting, a trial's process killed once and the driver once: nested runs, each once
+    and none without its study, no metric twice, the best tagged, and a recipe that trains."""
     from pipelines.shipped import find_recipe
     from pipelines.tracking import mlflow_client
 
@@ -293,7 +291,9 @@ def test_gan_tune_digits(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     driver = subprocess.Popen(command, env=environment)
-    until(lambda: [at for at in home.glob("studies/*") if _readings(at) >= 2])
+    until(lambda: [at for at in home.glob("studies/*") if _readings(at) >= 1])
+    os.kill(until(lambda: descendants("Member", driver.pid))[0], signal.SIGKILL)
+    until(lambda: [at for at in home.glob("studies/*") if _readings(at) >= 3])
     driver.kill()
     driver.wait()
     (folder,) = (home / "studies").iterdir()
@@ -327,6 +327,9 @@ def test_gan_tune_digits(tmp_path: Path) -> None:
         readings = study.trials[number].readings
         history = client.get_metric_history(run.info.run_id, study.metric)
         assert [(metric.step, metric.value) for metric in history] == [(r.images, r.value) for r in readings]
+        losses = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss/generator")]
+        assert losses == sorted(set(losses))
+        assert losses[-1] == 1280
         assert float(run.data.params["optim.generator.lr"]) == study.trials[number].values["optim.*.lr"]
     artifacts = {item.path for item in client.list_artifacts(parent.info.run_id, "study")}
     assert {"study/study.json", "study/best.yaml", "study/report"} <= artifacts
@@ -335,47 +338,3 @@ def test_gan_tune_digits(tmp_path: Path) -> None:
     subprocess.run(goes_on, check=True, timeout=PATIENCE, env=environment)
     assert shape(Study.read(folder / "study.json")) == shape(study)
     assert len(client.search_runs([experiment])) == 5
-
-
-def test_a_trial_on_two_workers(cluster: None, tmp_path: Path) -> None:
-    """Ray Train inside Tune: the readings of a trial on two workers are those of one process up to summation. The two
-    take half of a CPU and of the cluster's only GPU each, and so does the one process."""
-    from pipelines.prepare import DatasetRequest
-    from pipelines.run_folder import Home, RunFacts
-    from pipelines.shipped import find_recipe
-    from pipelines.trial import TrainTrial
-    from tuning.ledger import Ledger
-    from tuning.rungs import rungs_for, with_rungs
-    from tuning.space import Space
-
-    recipe = find_recipe("digits", TINY)
-    home = Home(tmp_path / "home").create()
-    dataset = DatasetRequest(recipe.data, home).prepare()
-    metric = metric_named("fid", recipe, dataset)
-    rungs = rungs_for("none", recipe, 1280)
-    values = {}
-    for workers in (0, 2):
-        changed = with_rungs(recipe.with_overrides(f"workers={workers}"), rungs)
-        space = Space.parse(changed, {"optim.*.lr": "log(1e-4,1e-2)"})
-        folder = tmp_path / str(workers)
-
-        def told(ledger: Ledger, trial: object, folder: Path = folder) -> None:
-            run = RunFolder(trial_folder(folder, 0))
-            if not run.exists:
-                facts = RunFacts(
-                    unique="x", recipe="digits", dataset_path=str(dataset.location), dataset_name=dataset.name,
-                    dataset_digest=dataset.digest, created=0,
-                )  # fmt: skip
-                RunFolder.create(run.path, facts, ledger.recipe(0).dump())
-
-        study = Study(
-            name="w", recipe=changed.model_dump(mode="json"), dataset=dataset.digest, space=space.texts,
-            search="random", scheduler="none", metric=metric, seed=0, trials_wanted=1, rungs=rungs, began=0,
-        )  # fmt: skip
-        ledger = Ledger(study, space, folder / "study.json", told)
-        trial = TrainTrial(str(dataset.location), metric, Share(0.5, 0.5), prune=False)
-        run_study(ledger, trial, Resources(0.5, 0.5, workers, 1), points=[{"optim.*.lr": 1e-3}])
-        assert study.trials[0].status == "finished", study.trials[0].says
-        values[workers] = [reading.value for reading in study.trials[0].readings]
-    assert len(values[0]) == len(rungs)
-    assert values[2] == pytest.approx(values[0], rel=0.05)
