@@ -6,7 +6,11 @@ import asyncio
 import logging
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+from ganlib.errors import UserError
+from ganlib.files import write_atomically
 
 JOB, JOB_LINK = "GAN_JOB", "GAN_JOB_LINK"
 """Variables of a job's environment: its id, and its page in Ray's dashboard, where its logs are."""
@@ -29,6 +33,20 @@ def job_tags() -> dict[str, str]:
 def job_page(dashboard: str, job: str) -> str:
     """The job's page in Ray's dashboard, with its logs."""
     return f"{dashboard.rstrip('/')}/#/jobs/{job}"
+
+
+def keep_job_log(folder: Path) -> Path | None:
+    """Copies into `folder` what the job that this process is of has printed so far, as ID.log: Ray's own file of it
+    goes with the cluster. None outside of a job, and where its output goes elsewhere; a copy that fails is logged."""
+    job, printed = os.environ.get(JOB), Path("/proc/self/fd/1")
+    try:
+        if job is None or not printed.resolve().name.startswith("job-driver-"):  # Ray's name for it
+            return None
+        write_atomically(folder / f"{job}.log", printed.resolve().read_bytes())
+    except (OSError, UserError) as error:
+        _log.warning("the log of job %s is not kept with the run (%s)", job, error)
+        return None
+    return folder / f"{job}.log"
 
 
 def link_job_to(run_page: str) -> None:

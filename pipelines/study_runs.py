@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ganlib.data import Dataset
+from pipelines.job_link import keep_job_log
 from pipelines.journal import Journal, Status, journal_folder, read_entries
 from pipelines.run_folder import RunFacts, RunFolder
 from pipelines.sender import Sender
@@ -111,6 +112,8 @@ class StudyRuns:
             left += self._ship(self._sender(study, best, run))
         for path in made:
             self._journal.artifact(path, "study")
+        if (log := keep_job_log(self.folder / "job")) is not None:
+            self._journal.artifact(log, "job")
         self._journal.finish(status)
         left += self._parent.drain(DRAIN_SECONDS)
         self._pool.shutdown()

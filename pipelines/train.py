@@ -20,6 +20,7 @@ from pipelines.cluster import connect, has_gpus, most_of
 from pipelines.console import Progress
 from pipelines.evaluate import evaluate_checkpoint
 from pipelines.health import health_tags, verdicts_of
+from pipelines.job_link import keep_job_log
 from pipelines.journal import PASSED_OVER_TAG, Journal, Status, journal_folder, read_entries, read_metrics
 from pipelines.notice import TerminatedError, answer, ask_and_wait, asked_to_go, on_sigterm
 from pipelines.run_folder import Home, RunFacts, RunFolder
@@ -111,6 +112,8 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
         finally:
             try:
                 journal.tags(health_tags(verdicts_of(run)))
+                if (log := keep_job_log(run.path / "job")) is not None:
+                    journal.artifact(log, "job")
                 journal.finish(status)
             finally:
                 ship(sender, run, patience)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from ganlib.data import Dataset, Preparation, open_source, prepare_dataset
+from ganlib.data import Columns, Dataset, Preparation, open_source, prepare_dataset
 from ganlib.errors import UserError
 from ganlib.evaluation.extractors import RandomExtractor
 from ganlib.evaluation.names import metric_value
@@ -20,6 +21,11 @@ from pipelines.cluster import connect
 from pipelines.evaluate import judge_with
 from pipelines.sharding import ShardedExtractor, ShardedSampler, gpu_share, processes
 from pipelines.shipped import find_recipe
+from tests.ganlib.captioned import bars
+from tests.ganlib.conftest import trained_sampler
+from tests.ganlib.domains_data import digits_in_domains
+from tests.ganlib.test_stargan import tiny as stargan
+from tests.ganlib.test_text_to_image import TINY as TEXT
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +71,22 @@ def test_one_two_and_seven_processes_give_the_same_numbers(dataset: Dataset, che
         assert metrics == pytest.approx(found[0], rel=1e-9)
     # Without Ray blocks are larger, and networks round otherwise in blocks of another size.
     assert metric_value(alone, "fid/random") == pytest.approx(fid, rel=1e-4)
+
+
+@pytest.mark.parametrize("told", ["domains", "captions"])
+def test_what_samples_are_told_is_dealt_out_with_them(told: str, tmp_path: Path) -> None:
+    """Inputs and domains, captions: three processes say what this one says alone."""
+    if told == "domains":
+        dataset = digits_in_domains(tmp_path, 16, 1, 3, count=300)
+        recipe = stargan("train.images=25")
+    else:
+        dataset = bars(tmp_path, Columns(captions=True))
+        recipe = Recipe.parse(yaml.safe_load(TEXT), ["train.images=50"])
+    trained_sampler(recipe, dataset, tmp_path)
+    config = EvaluateConfig(samples=100, extractor="random")
+    alone, shared = (judge_with(tmp_path / "checkpoint", dataset, config, workers) for workers in (0, 3))
+    assert alone.keys() == shared.keys()
+    assert shared == pytest.approx(alone, rel=1e-3, abs=1e-4)  # networks round otherwise in blocks of another size
 
 
 def test_free_gpus_are_shared_by_as_many_to_each() -> None:

@@ -150,7 +150,15 @@ def test_a_job_and_its_run_name_each_other_and_no_secret(home: Path, state: Stat
     tags = {tag["key"]: tag["value"] for tag in run["run"]["data"]["tags"]}
     assert tags["ray.job"] == job
     assert tags["ray.job.link"] == f"{state.dashboard}/#/jobs/{job}"
-    assert "run " in gan("jobs", "logs", job, "--home", home)
+    said = gan("jobs", "logs", job, "--home", home)
+    assert "run " in said
+    # What it had said by the end of its training stays with the run, when Ray's own log is gone.
+    run_id, artifacts = link.rpartition("/")[2], f"{state.mlflow}/api/2.0/mlflow/artifacts/list"
+    listed = json.loads(ask(f"{artifacts}?run_id={run_id}&path=job", None)[1])
+    assert [file["path"] for file in listed["files"]] == [f"job/{job}.log"]
+    (kept,) = home.glob(f"runs/*/job/{job}.log")
+    assert kept.read_text()
+    assert said.startswith(kept.read_text())
     assert f"{job}" in gan("jobs", "list", "--home", home)
     assert "has ended already" in gan("jobs", "stop", job, "--home", home)
     # The credentials went along, and stand nowhere in the clear.

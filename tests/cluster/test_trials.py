@@ -53,7 +53,7 @@ def one_trial(folder: Path, dataset: Dataset, workers: int = 0, rate: float = 1e
     recipe = find_recipe("digits", TINY)
     rungs = rungs_for("none", recipe, IMAGES)
     recipe = with_rungs(recipe.with_overrides(f"workers={workers}"), rungs)
-    metric, space = metric_named("fid", recipe, dataset), Space.parse(recipe, {RATE: "log(1e-4,1e6)"})
+    metric, space = metric_named("fid", recipe, dataset), Space.parse(recipe, {RATE: "log(1e-4,10)"})
 
     def begun(ledger: Ledger, trial: object) -> None:
         run = RunFolder(trial_folder(folder, 0))
@@ -137,7 +137,7 @@ def test_a_killed_training_costs_its_last_rung(
 
 
 def test_a_rate_that_diverges_ends_its_trial_early(digits: Dataset, tmp_path: Path) -> None:
-    (trial,) = one_trial(tmp_path, digits, rate=1e6).trials
+    (trial,) = one_trial(tmp_path, digits, rate=10).trials
     assert trial.status == "unhealthy"
     assert "diverged by" in trial.says
     assert len(trial.readings) < 4

@@ -123,7 +123,7 @@ def test_more_workers_than_images_are_refused() -> None:
         "facades-unpaired",
         "hair-domains",
         "placed-digits-keypoints",
-        "stacked-mnist",
+        "stacked-mnist-large",
     ],
 )
 def test_every_method_can_be_counted(name: str) -> None:
