@@ -100,7 +100,7 @@ def find_cluster(home: Path, address: str | None) -> Cluster:
 def submit(cluster: Cluster, job: Job) -> str:
     """Hands the job to the cluster; returns its id. Raises UserError."""
     name = f"gan-{job.words[0]}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    command = shlex.join(["python", "-P", "-m", "pipelines.cli", *job.words])
+    command = shlex.join(["python", "-P", "-m", "pipelines.kept", *job.words])
     if job.folder is not None:
         command = f"cd {shlex.quote(str(job.folder))} && {command}"
     variables, tracking = _variables(cluster, job, name)

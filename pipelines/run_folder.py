@@ -3,6 +3,7 @@
 HOME/datasets/<name>-<digest>/       prepared datasets
 HOME/runs/<run>/                     recipe.yaml, run.json, checkpoint-*/, evaluations/, pictures/, journal/, lock;
                                      threads.json: of each worker, wherever the run goes on
+HOME/jobs/<job>                      of a submitted job, the run or the study that it has begun
 HOME/mlflow/                         the local MLflow: SQLite database and artifacts
 """
 

@@ -87,6 +87,7 @@ def train(
     """Train a recipe, with checkpoints, evaluation beside the training, and a record in MLflow."""
     from ganlib.data import Dataset
     from ganlib.data.unpaired import epoch_images
+    from pipelines.kept import begun, note_begun
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import find_run, new_run_name, newest_run
     from pipelines.shipped import find_recipe
@@ -105,7 +106,9 @@ def train(
         raise UserError("--add-epochs lengthens a run that is there; name it with --run, or say --resume")
     opened = open_home(home)
     uri = open_tracking(opened, tracking)
-    if like is not None:
+    if (own := begun(opened.path)) is not None:
+        folder, add_epochs = find_run(opened, str(own)), 0
+    elif like is not None:
         changes = [*([] if recipe is None else [recipe]), *(overrides or [])]
         folder = health.begun_like(opened, find_run(opened, like), changes, apply_advice)
     else:
@@ -129,6 +132,7 @@ def train(
     if add_epochs:
         epoch = epoch_images(Dataset.open(folder.facts().dataset_path), folder.recipe().method.pairing)
         folder.lengthen(folder.recipe().train.length(epoch) + round(add_epochs * epoch))
+    note_begun(opened.path, folder.path)
     typer.echo(f"run {folder.path}")
     stage(folder, uri)
     report_run(folder.path)

@@ -85,6 +85,7 @@ def tune(
     tracking: TrackingOption = None,
 ) -> None:
     """Search a recipe for better values by trials on Ray Tune, each a run in MLflow; ends with a recipe as YAML."""
+    from pipelines.kept import begun, note_begun
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import new_run_name
     from pipelines.shipped import find_recipe
@@ -97,7 +98,9 @@ def tune(
             "name a recipe to tune (`gan recipes` lists them), or a study to go on with (--study), not both"
         )
     opened = open_home(home)
-    if study is not None:
+    if (own := begun(opened.path)) is not None:
+        folder, uri = find_study(opened, str(own)), open_tracking(opened, tracking)
+    elif study is not None:
         if asked_anew := _given(context):
             raise UserError(
                 f"study {study} keeps what it was begun with; leave {', '.join(asked_anew)} out, or start a new one"
@@ -126,6 +129,7 @@ def tune(
         )
         asked = Asked(found, texts, trials, search, scheduler, metric, seed, warm)
         folder = create_study(asked, dataset, opened, new_run_name(f"{found.name}-study"), settings, uri)
+    note_begun(opened.path, folder)
     typer.echo(f"study {folder}")
     report_study(stage(folder, uri, typer.echo), opened, uri)
 

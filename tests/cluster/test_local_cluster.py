@@ -15,7 +15,8 @@ import pytest
 
 from pipelines.cluster_state import State, recorded
 from pipelines.processes import members
-from tests.cluster.processes import listened
+from pipelines.tracking import mlflow_client
+from tests.cluster.processes import listened, wait_until
 from tests.pipelines.conftest import Server
 from tests.pipelines.gate import gate
 
@@ -168,6 +169,65 @@ def test_a_job_and_its_run_name_each_other_and_no_secret(home: Path, state: Stat
         assert secret not in json.dumps(run)
         for folder in (home, Path(state.temporary)):
             assert holders(secret, folder) == ([state.token_file] if secret == token and folder == home else [])
+
+
+LONG = [
+    "digits", "train.images=64000", "train.tick=640", "train.sample_every=32000", "train.checkpoint_every=640",
+    "train.evaluate_every=64000", "evaluate.samples=64", "method.generator.width=8", "method.discriminator.width=8",
+]  # fmt: skip
+
+
+def training_begun(home: Path, state: State, before: set[Path]) -> tuple[Path, int]:
+    """The one run that is not among those of `before`, once it has a checkpoint, and the process of its driver."""
+    seen: list[tuple[Path, int]] = []
+
+    def look() -> bool:
+        for pid in members(state.processes):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0") if Path(f"/proc/{pid}").exists() else []
+            if words[3:5] == ["pipelines.cli", "train"] and (new := set(home.glob("runs/*")) - before):
+                seen.extend((run, pid) for run in new if list(run.glob("checkpoint-*/*")))
+        return bool(seen)
+
+    wait_until(look, 300)
+    return seen[0]
+
+
+def test_a_job_whose_process_is_killed_goes_on_with_its_run(home: Path, state: State) -> None:
+    before = set(home.glob("runs/*"))
+    words = [sys.executable, "-m", "pipelines.cli", "submit", "--home", str(home), "--wait", "--exclude", "tests", "--"]
+    submitted = subprocess.Popen([*words, "train", *LONG], env=environment(), stdout=subprocess.PIPE, text=True)
+    run, driver = training_begun(home, state, before)
+    os.kill(driver, signal.SIGKILL)
+    said, _ = submitted.communicate(timeout=600)
+    assert submitted.returncode == 0, said
+    assert "the job's process was killed (SIGKILL); it goes on" in said
+    assert set(home.glob("runs/*")) - before == {run}
+    assert (run / "checkpoint-000000064000").is_dir()
+    job = next(line.split()[1] for line in said.splitlines() if line.startswith("job "))
+    client = mlflow_client(state.mlflow)
+    found = client.search_runs([link_of(home, job).split("/")[-3]], f"tags.`ray.job` = '{job}'")
+    assert [one.info.status for one in found] == ["FINISHED"]
+
+
+def link_of(home: Path, job: str) -> str:
+    """The page of the job's run, as `gan jobs status` has it."""
+    return next(word for word in gan("jobs", "status", job, "--home", home).split() if "/#/experiments/" in word)
+
+
+def test_a_training_that_is_stopped_leaves_a_checkpoint_and_can_go_on(home: Path, state: State) -> None:
+    before = set(home.glob("runs/*"))
+    said = gan("submit", "--home", home, "--exclude", "tests", "--", "train", *LONG, "train.images=6400000")
+    job = next(line.split()[1] for line in said.splitlines() if line.startswith("job "))
+    run, driver = training_begun(home, state, before)
+    gan("jobs", "stop", job, "--home", home)
+    wait_until(lambda: "stopped" in gan("jobs", "status", job, "--home", home), 120)
+    wait_until(lambda: not runs(driver), 60)
+    said = gan("jobs", "logs", job, "--home", home)
+    assert "was ended by SIGTERM" in said
+    assert "goes on" in said
+    newest = max(path.name for path in run.glob("checkpoint-*"))
+    assert f"{newest} stands" in said
+    assert link_of(home, job)
 
 
 def test_a_job_that_is_not_there_is_one_line(home: Path) -> None:

@@ -119,9 +119,10 @@ def test_a_killed_training_costs_its_last_rung(
 
     def kill() -> None:
         wait_until(lambda: run.exists and read_readings(run), 300)
-        wait_until(victims, 300)
-        killed.append(victims()[0])
-        os.kill(killed[0], signal.SIGKILL)
+        seen: list[int] = []
+        wait_until(lambda: seen or seen.extend(victims()), 300)  # a process that writes its title anew has none
+        os.kill(seen[0], signal.SIGKILL)
+        killed.append(seen[0])
 
     thread = threading.Thread(target=kill)
     thread.start()

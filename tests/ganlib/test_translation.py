@@ -93,6 +93,10 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
         without = [frechet_distance(FeatureStatistics.of(features[parts != part], None), real) for part in range(10)]
         error = np.sqrt(9 * np.var(without))
         assert metric_value(metrics, f"fid_target_se/random/d{domain}") == pytest.approx(error, rel=1e-3)
+        assert (metrics[f"samples/d{domain}"], metrics[f"samples_floor/d{domain}"]) == (
+            len(before),
+            (own == domain).sum(),
+        )
         sharp = laplacian_variance(after).mean() / laplacian_variance(train.images[theirs == domain]).mean()
         assert metrics[f"sharpness/d{domain}"] == pytest.approx(sharp)
         looks.append((sharp, metrics[f"pixel_variety/d{domain}"]))
