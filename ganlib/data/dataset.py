@@ -76,11 +76,8 @@ class Dataset:
 
     @property
     def exclusive_domains(self) -> bool:
-        """Whether there are domains and records are in one each, told by their counts."""
-        manifest = self.manifest
-        return manifest.domain_counts is not None and all(
-            sum(manifest.domain_counts.get(split, ())) == count for split, count in manifest.counts.items()
-        )
+        """Whether there are domains and every record is in one and no other."""
+        return self.manifest.in_one_domain == self.manifest.counts
 
     @property
     def judged_names(self) -> list[str] | None:

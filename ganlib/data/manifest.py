@@ -75,7 +75,8 @@ class Manifest(_Part):
     digest: the dataset's identity, `content_digest` of what was written. image_shape: (height, width, channels).
     resampling: the filter of resizing; None for points of a density. counts: records a split. class_counts,
     domain_counts: a split, records a class or domain (a record may be in several domains), in the order of the columns'
-    names; None without those. original_sizes: "WIDTHxHEIGHT" of the pictures before resizing and how many had it, the
+    names; None without those. in_one_domain: a split, records of one domain and no other; None without domains.
+    original_sizes: "WIDTHxHEIGHT" of the pictures before resizing and how many had it, the
     commonest first, the rest as "other"; duplicates that were left out are in it. skipped: the first records that were
     not used, in the source's order; skipped_count: all of them. duplicates: records whose pixels (partner included) are
     those of one before in their split, and test records left out because train has their pixels; empty for points.
@@ -90,6 +91,7 @@ class Manifest(_Part):
     counts: dict[SplitName, Count]
     class_counts: dict[SplitName, list[Count]] | None
     domain_counts: dict[SplitName, list[Count]] | None
+    in_one_domain: dict[SplitName, Count] | None = None
     shards: list[Shard]
     source: SourceRecord
     preparation: Preparation
@@ -155,6 +157,10 @@ class Manifest(_Part):
                 raise ValueError(f"it has {what} names without counts, or counts without names")
             if names is not None and any(len(values) != len(names) for values in (counts or {}).values()):
                 raise ValueError(f"it has not one count a {what}")
+        if (self.columns.domain_names is None) != (self.in_one_domain is None):
+            raise ValueError(
+                "it has domains and does not say how many records are in one alone, or the other way round"
+            )
         return self
 
 

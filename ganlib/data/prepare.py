@@ -239,6 +239,9 @@ def _manifest(writer: ShardWriter, name: str, outcomes: list[ShardOutcome], dupl
         counts=counts,
         class_counts=_sums(outcomes, [one.class_counts for one in outcomes]),
         domain_counts=_sums(outcomes, [one.domain_counts for one in outcomes]),
+        in_one_domain=None
+        if layout.columns.domain_names is None
+        else {split: sum(one.in_one_domain or 0 for one in outcomes if one.task.split == split) for split in SPLITS},
         shards=shards,
         source=SourceRecord(kind=source.kind, name=source.name, reading=source.reading),
         preparation=preparation,

@@ -41,7 +41,8 @@ class ShardOutcome(BaseModel):
 
     bytes, sha256: of the shard's file, `staged`; bytes is 0, and there is no file, where no record was good.
     skipped: (record, reason). sizes: "WxH" of the pictures before resizing, and how many had it. class_counts,
-    domain_counts: records a class or domain. hashes: base64 of 16 bytes a row, BLAKE2b of its pixels; empty for points.
+    domain_counts: records a class or domain; in_one_domain: those of one domain and no other. hashes: base64 of 16
+    bytes a row, BLAKE2b of its pixels; empty for points.
     reduced: whether records that are in train too were left out, after the shard was written whole.
     """
 
@@ -55,6 +56,7 @@ class ShardOutcome(BaseModel):
     sizes: dict[str, int]
     class_counts: list[int] | None
     domain_counts: list[int] | None
+    in_one_domain: int | None
     hashes: str
     reduced: bool = False
 
@@ -207,6 +209,7 @@ def write_shard(
         sizes=sizes,
         class_counts=None if classes is None else np.bincount(rows.arrays["label"], minlength=len(classes)).tolist(),
         domain_counts=None if domains is None else rows.arrays["domains"].sum(axis=0, dtype=np.int64).tolist(),
+        in_one_domain=None if domains is None else int((rows.arrays["domains"].sum(axis=1) == 1).sum()),
         hashes=_pixel_hashes(rows) if layout.columns.dtype == "uint8" else "",
         reduced=reduced,
     )

@@ -125,7 +125,7 @@ def test_a_domain_of_fewer_images_than_a_batch(dataset: Dataset) -> None:
         open_unpaired(dataset.split("train"), 19, 0, (0, 19))
 
 
-def test_domains_are_exclusive_where_their_counts_add_up(dataset: Dataset, tmp_path: Path) -> None:
+def test_domains_are_exclusive_where_every_record_is_in_one(dataset: Dataset, tmp_path: Path) -> None:
     assert dataset.exclusive_domains
     assert dataset.judged_names == ["a", "b"]
     records = {str(n): Record(noise(n), domains=(1, n % 2)) for n in range(6)}
@@ -133,6 +133,14 @@ def test_domains_are_exclusive_where_their_counts_add_up(dataset: Dataset, tmp_p
     both = prepare_dataset(source, Preparation(size=8, test_share=0), tmp_path, "x")
     assert not both.exclusive_domains
     assert both.judged_names is None
+    # As many domains as records, but two of one record and none of another.
+    shared = [(1, 1), (0, 0), (1, 0), (0, 1)]
+    records = {str(n): Record(noise(n), domains=domains) for n, domains in enumerate(shared)}
+    source = ListSource(records, Columns(domain_names=["a", "b"]))
+    uneven = prepare_dataset(source, Preparation(size=8, test_share=0), tmp_path, "y")
+    assert uneven.manifest.domain_counts == {"train": [2, 2], "test": [0, 0]}
+    assert uneven.manifest.in_one_domain == {"train": 2, "test": 0}
+    assert not uneven.exclusive_domains
 
 
 def test_the_halves_of_pairs_are_two_domains(tmp_path: Path) -> None:
