@@ -36,7 +36,8 @@ def balance(history: History, healthy: bool) -> list[Verdict]:
 
 
 def _winning(history: History) -> list[Verdict]:
-    if history.certainty is None:
+    method = history.recipe.method
+    if history.certainty is None or getattr(method, "adversarial", 1) == 0:  # of a loss that nobody minds
         return []
     recent = history.certainty[history.recent]
     middle = median(recent)
@@ -44,7 +45,8 @@ def _winning(history: History) -> list[Verdict]:
         history,
         recent >= WON,
         "discriminator-winning",
-        "severe" if middle >= BEATEN else "mild",
+        # Where each output has a right answer, its distance to that goes on teaching when D teaches no more.
+        "severe" if middle >= BEATEN and not getattr(method, "l1", 0) else "mild",
         f"the discriminator tells {100 * middle:.1f} % of real and fake apart",
         {"certainty": middle, "d_real": _last(history, "d_real"), "d_fake": _last(history, "d_fake")},
         chain(weaker_discriminator(history.recipe), penalised(history.recipe), unsaturated(history.recipe)),

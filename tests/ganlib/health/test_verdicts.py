@@ -36,6 +36,16 @@ def test_a_discriminator_that_is_right_about_98_percent_wins() -> None:
     assert diagnosed(d_real=1.0, d_fake=0.001, d_heldout=1.0)["discriminator-winning"].severity == "severe"
 
 
+def test_a_discriminator_that_wins_is_not_the_end_of_pairs_and_nothing_without_its_loss() -> None:
+    points = {"d_real": 1.0, "d_fake": 0.001}
+    metrics = {name: [(i * EVERY, value) for i in range(1, TICKS + 1)] for name, value in points.items()}
+    (verdict,) = diagnose(metrics, find_recipe("facades"))
+    assert (verdict.name, verdict.severity) == ("discriminator-winning", "mild")
+    (verdict,) = diagnose(metrics, find_recipe("facades", ["method.l1=0"]))
+    assert verdict.severity == "severe"
+    assert diagnose(metrics, find_recipe("facades", ["method.adversarial=0"])) == []
+
+
 def test_what_was_so_at_the_start_and_is_no_more_is_not_said() -> None:
     assert diagnosed(d_real=[0.999] * 15 + [0.7] * 15, d_fake=[0.001] * 15 + [0.3] * 15, d_heldout=0.7) == {}
 
