@@ -129,7 +129,8 @@ def _blurred(history: History) -> list[Verdict]:
             f"the {_outputs(metric)} are {value:.2f} times as sharp as the data",
             {metric: value},
             chain(less_l1(recipe), scaled(recipe, "generator", 2), scaled(recipe, "discriminator", 0.5)),
-            "more weight of the adversarial loss, more filters in the generator, fewer in the discriminator",
+            ("less weight of L1, " if hasattr(recipe.method, "l1") else "")
+            + "more filters in the generator, fewer in the discriminator",
         )
     return []
 
