@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,12 @@ def _translates(method: MethodConfig) -> bool:
     return {"inputs", "domains"} <= method.wants
 
 
+@cache
+def _give_way() -> None:
+    """Once a process, however often it judges; from where it is: Ray has the workers of a cluster at nice 15."""
+    os.nice(YIELDING)
+
+
 def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:
     """The metrics of a checkpoint, judged in a process that gives way to the training on the same machine.
 
@@ -187,7 +194,7 @@ def evaluate_beside(run_folder: str, checkpoint: str) -> dict[str, float]:
     """
     torch.set_num_threads(1)
     keep_freed_memory()
-    os.nice(max(YIELDING - os.nice(0), 0))  # no further than that, however often this process judges
+    _give_way()
     run = RunFolder(Path(run_folder))
     with run.judging(checkpoint) as due:
         if not due and (metrics := run.evaluation(checkpoint)) is not None:

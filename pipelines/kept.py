@@ -34,7 +34,10 @@ def keep(command: Sequence[str]) -> int:
     for number in ASKED:
         signal.signal(number, lambda number, frame: stopping.append(number))
     for again in range(TIMES + 1):
-        status = subprocess.Popen(command).wait()
+        process = subprocess.Popen(command)
+        if stopping:  # asked before it was there to hear of it
+            process.send_signal(stopping[0])
+        status = process.wait()
         if status >= 0:
             return status
         name = signal.Signals(-status).name

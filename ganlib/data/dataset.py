@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,16 @@ class Dataset:
     @property
     def exclusive_domains(self) -> bool:
         """Whether there are domains and every record is in one and no other."""
-        return self.manifest.in_one_domain == self.manifest.counts
+        if self.columns.domain_names is None:
+            return False
+        counted = self.manifest.in_one_domain
+        return self._all_in_one_domain if counted is None else counted == self.manifest.counts
+
+    @cached_property
+    def _all_in_one_domain(self) -> bool:
+        """The same, counted now: an older program did not."""
+        columns = [self.split(name).column("domains") for name, count in self.manifest.counts.items() if count]
+        return all(domains is not None and bool((domains.sum(1) == 1).all()) for domains in columns)
 
     @property
     def judged_names(self) -> list[str] | None:

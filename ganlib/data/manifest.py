@@ -75,11 +75,12 @@ class Manifest(_Part):
     digest: the dataset's identity, `content_digest` of what was written. image_shape: (height, width, channels).
     resampling: the filter of resizing; None for points of a density. counts: records a split. class_counts,
     domain_counts: a split, records a class or domain (a record may be in several domains), in the order of the columns'
-    names; None without those. in_one_domain: a split, records of one domain and no other; None without domains.
-    original_sizes: "WIDTHxHEIGHT" of the pictures before resizing and how many had it, the
-    commonest first, the rest as "other"; duplicates that were left out are in it. skipped: the first records that were
-    not used, in the source's order; skipped_count: all of them. duplicates: records whose pixels (partner included) are
-    those of one before in their split, and test records left out because train has their pixels; empty for points.
+    names; None without those. in_one_domain: a split, records of one domain and no other; None without domains, and in
+    a manifest from before they were counted. original_sizes: "WIDTHxHEIGHT" of the pictures before resizing and how
+    many had it, the commonest first, the rest as "other"; duplicates that were left out are in it. skipped: the first
+    records that were not used, in the source's order; skipped_count: all of them. duplicates: records whose pixels
+    (partner included) are those of one before in their split, and test records left out because train has their pixels;
+    empty for points.
     """
 
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -157,10 +158,8 @@ class Manifest(_Part):
                 raise ValueError(f"it has {what} names without counts, or counts without names")
             if names is not None and any(len(values) != len(names) for values in (counts or {}).values()):
                 raise ValueError(f"it has not one count a {what}")
-        if (self.columns.domain_names is None) != (self.in_one_domain is None):
-            raise ValueError(
-                "it has domains and does not say how many records are in one alone, or the other way round"
-            )
+        if self.columns.domain_names is None and self.in_one_domain is not None:
+            raise ValueError("it counts records in one domain, and has no domains")
         return self
 
 

@@ -87,15 +87,15 @@ class PixelSplits:
 
     def metrics(self, real: PixelStatistics) -> dict[str, float]:
         """`sharpness`, the mean `laplacian_variance` over that of `real`; `pixel_variety`, the root mean square
-        distance between two images over that between two real ones; of 2 * `SPLITS` images and more the standard error
-        of each, `NAME_se`, by leaving out a split at a time (`deletion_error`).
+        distance between two images over that between two real ones; and the standard error of each, `NAME_se`, by
+        leaving out a split at a time (`deletion_error`).
 
         Both are 1 of images as sharp and as different as real ones are. Blur lessens the first. Where all outputs are
-        one image the second is 0, and it is less than 1 where each is the mean of what it could be. {} of less than two
-        images on either side; without what real images have none of.
+        one image the second is 0, and it is less than 1 where each is the mean of what it could be. {} of less than
+        `2 * SPLITS` images on either side, which say nothing; without what real images have none of.
         """
         whole = self.whole
-        if min(whole.count, real.count) < 2:
+        if min(whole.count, real.count) < 2 * SPLITS:
             return {}
         figures: Mapping[str, Callable[[PixelStatistics], float]] = {
             "sharpness": lambda images: images.sharpness / real.sharpness,
@@ -107,6 +107,5 @@ class PixelSplits:
             if units[name] < NOTHING:
                 continue
             found[name] = figure(whole)
-            if self.count >= 2 * SPLITS:
-                found[f"{name}_se"] = deletion_error([figure(whole - part) for part in self._splits.values()])
+            found[f"{name}_se"] = deletion_error([figure(whole - part) for part in self._splits.values()])
         return found

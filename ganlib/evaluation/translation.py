@@ -34,17 +34,17 @@ def translation_metrics(
     """`count` held-out images, in the seed's order, each translated to every domain that it is not in.
 
     Of each domain NAME and the label E of an extractor, `extractor` (the fixed random network where it is None) and,
-    where the dataset has a classifier of its domains, that: `fid_target/E/NAME`, the Frechet distance of what is
-    translated to NAME to the training images that are in it; `fid_before/E/NAME`, that of the same images as they were;
-    `fid_target_floor/E/NAME`, that of the held-out images that are in it (`samples_floor/NAME` of them, where
-    `samples/NAME` are translated: fewer have a larger distance); `fid_target_se/E/NAME`, the first one's standard error
-    over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With the classifier, C being its label,
-    `called/C/NAME` and `called_before/C/NAME`: the share of the same images that it takes to be of NAME (of attributes:
-    to have it); `called_se/C/NAME`, the first one's standard error; `judge_accuracy/C`: its own, on held-out images.
-    `sharpness/NAME` and `pixel_variety/NAME`: of what is translated to NAME beside the training images in it, as
-    `PixelSplits.metrics` has them, with their errors; `..._floor/NAME`: of the held-out images that are in it.
-    `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction);
-    `cycle_se/l1`: its standard error. Names without /NAME are means over the domains, and the errors of these.
+    where the dataset has a classifier that tells its domains apart, that: `fid_target/E/NAME`, the Frechet distance of
+    what is translated to NAME to the training images that are in it; `fid_before/E/NAME`, that of the same images as
+    they were; `fid_target_floor/E/NAME`, that of the held-out images that are in it (`samples_floor/NAME` of them,
+    where `samples/NAME` are translated: fewer have a larger distance); `fid_target_se/E/NAME`, the first one's standard
+    error over the images translated, of `2 * SPLITS` and more (`jackknife_error`). With a classifier of the domains, C
+    being its label, `called/C/NAME` and `called_before/C/NAME`: the share of the same images that it takes to be of
+    NAME (of attributes: to have it); `called_se/C/NAME`, the first one's standard error; `judge_accuracy/C`: its own,
+    on held-out images. `sharpness/NAME` and `pixel_variety/NAME`: of what is translated to NAME beside the training
+    images in it, as `PixelSplits.metrics` has them, with their errors; `..._floor/NAME`: of the held-out images that
+    are in it. `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction); `cycle_se/l1`:
+    its standard error. Names without /NAME are means over the domains, and the errors of these.
 
     Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
     """
@@ -54,7 +54,7 @@ def translation_metrics(
     extractors = [extractor]
     if record is not None and (dataset.judged_names or dataset.attribute_names) == dataset.columns.domain_names:
         judge, judge_label = load_classifier(dataset), label_of("classifier", record.sha256)
-        if extractor.label != judge_label:
+        if dataset.judged_names and extractor.label != judge_label:
             extractors.append(ClassifierExtractor(dataset))
     names, split, train = dataset.columns.domain_names or [], held_out(dataset), dataset.split("train")
     chosen = np.sort(held_out_rows(dataset, min(count, len(split)), seed))

@@ -36,8 +36,7 @@ def balance(history: History, healthy: bool) -> list[Verdict]:
 
 
 def _winning(history: History) -> list[Verdict]:
-    method = history.recipe.method
-    if history.certainty is None or getattr(method, "adversarial", 1) == 0:  # of a loss that nobody minds
+    if history.certainty is None:
         return []
     recent = history.certainty[history.recent]
     middle = median(recent)
@@ -46,7 +45,7 @@ def _winning(history: History) -> list[Verdict]:
         recent >= WON,
         "discriminator-winning",
         # Where each output has a right answer, its distance to that goes on teaching when D teaches no more.
-        "severe" if middle >= BEATEN and not getattr(method, "l1", 0) else "mild",
+        "severe" if middle >= BEATEN and not getattr(history.recipe.method, "l1", 0) else "mild",
         f"the discriminator tells {100 * middle:.1f} % of real and fake apart",
         {"certainty": middle, "d_real": _last(history, "d_real"), "d_fake": _last(history, "d_fake")},
         chain(weaker_discriminator(history.recipe), penalised(history.recipe), unsaturated(history.recipe)),
@@ -56,7 +55,7 @@ def _winning(history: History) -> list[Verdict]:
 
 def _vanishing(history: History) -> list[Verdict]:
     norms = history.ticks("gradient/generator")
-    if norms is None or np.isnan(norms[history.early]).all():
+    if not history.played or norms is None or np.isnan(norms[history.early]).all():
         return []
     # The greatest of its start: where D wins within the first tick, the others of the start have vanished too.
     start = float(np.nanmax(norms[history.early]))

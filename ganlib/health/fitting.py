@@ -23,6 +23,9 @@ MEMORISED, COPIES = 0.1, 0.5
 """The share of samples that lie nearer to a training image than all but the nearest percent of held-out images do: ten
 times that percent, and half of all."""
 
+ONE_LEVEL = 1 / 255
+"""An L1 below which no answer can be told from the truth: a grey level."""
+
 KNOWN, BY_ROTE = 2.0, 4.0
 """Times as far from the truth, by L1, on held-out pairs as on training pairs: from the first on a generator knows its
 training pairs by heart, from the second on it knows little else."""
@@ -35,7 +38,7 @@ def fitting(history: History) -> list[Verdict]:
 
 def _overfitted(history: History) -> list[Verdict]:
     held_out, real = history.ticks("d_heldout"), history.ticks("d_real")
-    if not history.judged or held_out is None or real is None:
+    if not history.judged or not history.played or held_out is None or real is None:
         return []
     recent = history.recent
     gap = history.gap[recent]
@@ -86,7 +89,7 @@ def _memorised(history: History) -> list[Verdict]:
 def _known(history: History) -> list[Verdict]:
     """Of pairs: what is right is known of those that were trained on, and of no others."""
     known = dict(history.metrics.get("paired_of_training/l1", ()))
-    ratios = [(images, value / max(known[images], 1e-9)) for images, value in history.metrics.get("paired/l1", ())
+    ratios = [(images, value / max(known[images], ONE_LEVEL)) for images, value in history.metrics.get("paired/l1", ())
               if images in known]  # fmt: skip
     if not ratios:
         return []

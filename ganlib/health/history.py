@@ -32,6 +32,8 @@ class History:
     def __init__(self, metrics: Mapping[str, Points], recipe: Recipe):
         self.metrics, self.recipe = metrics, recipe
         self.objective: ObjectiveName = getattr(recipe.method, "objective", "non-saturating")
+        self.played = getattr(recipe.method, "adversarial", 1) != 0
+        """Whether the generator minds what D says: not under L1 alone, where D learns beside it and changes nothing."""
         self.images = np.array([images for images, _ in metrics.get("d_real", ())], dtype=np.int64)
 
     @property
@@ -85,12 +87,13 @@ class History:
     def certainty(self) -> NDArray[np.float64] | None:
         """float64 [ticks] in [0, 1]: how far D tells real from fake; None for a critic, which has no scale.
 
-        1/2 where it cannot, 1 where it always can. Of objectives whose D is a probability the mean rightness
-        (D(x) + 1 - D(G(z))) / 2; of hinge the same of logits cut to their margins at -1 and 1, beyond which its loss
-        asks for no more; of relativistic pairs sigmoid(D(x) - D(G(z))), the rightness about a middling pair.
+        1/2 where it cannot, 1 where it always can; None too where nobody minds what D says (`played`). Of objectives
+        whose D is a probability the mean rightness (D(x) + 1 - D(G(z))) / 2; of hinge the same of logits cut to their
+        margins at -1 and 1, beyond which its loss asks for no more; of relativistic pairs sigmoid(D(x) - D(G(z))), the
+        rightness about a middling pair.
         """
         real, fake = self.ticks("d_real"), self.ticks("d_fake")
-        if real is None or fake is None or self.objective == "wasserstein":
+        if real is None or fake is None or self.objective == "wasserstein" or not self.played:
             return None
         if OBJECTIVES[self.objective].probability:
             return (real + 1 - fake) / 2

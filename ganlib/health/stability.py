@@ -81,9 +81,10 @@ def _swings(history: History) -> list[Verdict]:
     """D's certainty, or where the fakes lie, goes up and down by more than chance and trend make it."""
     if not history.judged:
         return []
+    found: list[Verdict] = []
     if history.certainty is not None:
         found = _swing(history, history.certainty, SWING, "the discriminator's certainty")
-    else:
+    elif history.played:
         scale = max(abs(median(history.gap[history.recent])), np.finfo(float).tiny)
         found = _swing(history, history.gap / scale, CRITIC_SWING, "the critic's gap")
     shift = history.ticks("shift")

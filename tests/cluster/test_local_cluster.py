@@ -183,7 +183,10 @@ def training_begun(home: Path, state: State, before: set[Path]) -> tuple[Path, i
 
     def look() -> bool:
         for pid in members(state.processes):
-            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0") if Path(f"/proc/{pid}").exists() else []
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            except OSError:  # it has ended by now
+                continue
             if words[3:5] == ["pipelines.cli", "train"] and (new := set(home.glob("runs/*")) - before):
                 seen.extend((run, pid) for run in new if list(run.glob("checkpoint-*/*")))
         return bool(seen)

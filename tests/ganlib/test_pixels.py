@@ -51,9 +51,8 @@ def test_one_image_over_and_over_has_no_variety() -> None:
 
 
 def test_what_cannot_be_told_is_not_there() -> None:
-    assert in_blocks(MADE[:1]).metrics(PixelStatistics.of(REAL)) == {}
-    assert in_blocks(MADE).metrics(PixelStatistics.of(REAL[:1])) == {}
-    assert set(in_blocks(MADE[:19]).metrics(PixelStatistics.of(REAL))) == {"sharpness", "pixel_variety"}
+    assert in_blocks(MADE[:19]).metrics(PixelStatistics.of(REAL)) == {}
+    assert in_blocks(MADE).metrics(PixelStatistics.of(REAL[:19])) == {}
     flat = np.full((20, 6, 5, 3), 9, np.uint8)
     assert in_blocks(MADE).metrics(PixelStatistics.of(flat)) == {}
     narrow = MADE[:, :2]

@@ -65,7 +65,7 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
     own = test.column("domains").argmax(1)  # type: ignore[union-attr]
     theirs = train.column("domains").argmax(1)  # type: ignore[union-attr]
     extractor = RandomExtractor(ImageShape(16, 16, 1))
-    shares, cycles, looks = [], [], []
+    shares, cycles, looks, floors = [], [], [], 0
     moved: list[list[float]] = [[] for _ in own]  # of each image, how far it is from itself after each of its ways
     for domain in range(3):
         before = test.images[own != domain]
@@ -102,7 +102,10 @@ def test_translations_are_judged_domain_by_domain(sampler: Sampler, digits: Data
         looks.append((sharp, metrics[f"pixel_variety/d{domain}"]))
         assert looks[-1][1] == pytest.approx(spread(after) / spread(train.images[theirs == domain]))
         held_spread = spread(test.images[own == domain]) / spread(train.images[theirs == domain])
-        assert metrics[f"pixel_variety_floor/d{domain}"] == pytest.approx(held_spread)
+        if (own == domain).sum() >= 20:  # fewer say nothing
+            floors += 1
+            assert metrics[f"pixel_variety_floor/d{domain}"] == pytest.approx(held_spread)
+    assert 0 < floors < 3
     assert (metrics["sharpness"], metrics["pixel_variety"]) == pytest.approx(np.mean(looks, 0))
     assert metric_value(metrics, "called") == pytest.approx(np.mean(shares))
     errors = [metric_value(metrics, f"called_se/d{domain}") for domain in range(3)]

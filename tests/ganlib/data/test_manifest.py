@@ -96,7 +96,6 @@ def test_broken_ones_say_where(dataset: Dataset, tmp_path: Path) -> None:
         "names a shard twice": _changed(whole, "shards", 1, "file", to=first["file"]),
         "not one count a class": _changed(whole, "class_counts", "test", to=[3]),
         "domain names without counts": _changed(whole, "domain_counts", to=None),
-        "how many records are in one alone": _changed(whole, "in_one_domain", to=None),
         "has no schema_version": "[]",
         "is broken: .*recursion": "[" * 100_000,
     }

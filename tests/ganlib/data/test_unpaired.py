@@ -141,6 +141,10 @@ def test_domains_are_exclusive_where_every_record_is_in_one(dataset: Dataset, tm
     assert uneven.manifest.domain_counts == {"train": [2, 2], "test": [0, 0]}
     assert uneven.manifest.in_one_domain == {"train": 2, "test": 0}
     assert not uneven.exclusive_domains
+    # A manifest from before they were counted says the same.
+    for one, exclusive in ((dataset, True), (both, False), (uneven, False)):
+        before = Dataset(one.location, one.manifest.model_copy(update={"in_one_domain": None}))
+        assert before.exclusive_domains is exclusive
 
 
 def test_the_halves_of_pairs_are_two_domains(tmp_path: Path) -> None:

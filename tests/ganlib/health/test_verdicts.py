@@ -43,6 +43,11 @@ def test_a_discriminator_that_wins_is_not_the_end_of_pairs_and_nothing_without_i
     assert (verdict.name, verdict.severity) == ("discriminator-winning", "mild")
     (verdict,) = diagnose(metrics, find_recipe("facades", ["method.l1=0"]))
     assert verdict.severity == "severe"
+    # Under L1 alone nobody minds what D says: neither that it wins, nor that it overfits or swings.
+    heard = {"d_real": 0.9, "d_fake": 0.1, "d_heldout": 0.1}
+    metrics = {name: [(i * EVERY, value) for i in range(1, TICKS + 1)] for name, value in heard.items()}
+    assert [one.name for one in diagnose(metrics, find_recipe("facades"))] == ["overfitted-discriminator"]
+    metrics["d_real"] = [(images, 0.5 + 0.45 * (-1) ** (images // EVERY)) for images, _ in metrics["d_real"]]
     assert diagnose(metrics, find_recipe("facades", ["method.adversarial=0"])) == []
 
 
@@ -223,8 +228,9 @@ def test_outputs_that_are_all_alike_are_a_collapse() -> None:
 
 def test_blur_of_pairs_is_mended_by_their_adversarial_loss() -> None:
     alone = find_recipe("facades", ["method.adversarial=0"])
-    (verdict,) = diagnose({"sharpness": [(1_000, 0.4)]}, alone)
+    (verdict,) = diagnose({"sharpness": [(1_000, 0.14)]}, alone)
     assert verdict.remedy[0] == "method.adversarial=1"
+    assert verdict.severity == "mild"  # it may be what a person wants: the least L1
     (verdict,) = diagnose({"sharpness": [(1_000, 0.4)]}, find_recipe("facades"))
     assert verdict.remedy[0] == "method.l1=50"
 
@@ -239,6 +245,8 @@ def test_pairs_that_are_known_by_heart_are_memorised() -> None:
         == "severe"
     )
     assert diagnosed(evaluations={"paired/l1": [0.2], "paired_of_training/l1": [0.15]}) == {}
+    # Less than a grey level apart from the truth, on either side.
+    assert diagnosed(evaluations={"paired/l1": [0.0009], "paired_of_training/l1": [0.0002]}) == {}
 
 
 def test_the_validation_ratio_tells_of_an_overfitted_discriminator() -> None:
