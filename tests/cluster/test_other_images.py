@@ -48,7 +48,7 @@ def captioned(folder: Path) -> Path:
     with (folder / "captions.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["file_name", "caption"])
-        for number in range(200):
+        for number in range(400):
             name, colour = list(COLOURS.items())[number % len(COLOURS)]
             image = np.clip(np.array(colour) + dice.normal(0, 20, (32, 32, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(image).save(folder / f"{number}.png")
