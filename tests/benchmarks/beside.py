@@ -19,14 +19,15 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.journal import journal_folder, metric_values, read_entries
+from pipelines.journal import journal_folder, read_entries
 from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe
-from tests.benchmarks.orchestration import SLICE_SECONDS, WARM_UP, Family, Pace, TickEnd, family, pace_of
+from tests.benchmarks.orchestration import WARM_UP, Family, TickEnd, family
 from tests.benchmarks.report import Target, arguments, conclude, machine, show
 
 ENDLESS = 1_000_000_000
+SLICE_SECONDS = 8.0
 BUSY = 0.5
 """The share of its core that an evaluation has at least, in a slice that counts."""
 
@@ -54,12 +55,11 @@ def main() -> None:
         found = in_slices(options.recipe, options.source, home, options.slices, cores[0], cores[1])
     print(machine())
     rows = [
-        [f"slice {number}", f"{ours.clock:,.0f}", f"{alone.clock:,.0f}", f"{ours.clock / alone.clock:.3f}",
-         f"{100 * share:.0f} %"]
+        [f"slice {number}", f"{ours:,.0f}", f"{alone:,.0f}", f"{ours / alone:.3f}", f"{100 * share:.0f} %"]
         for number, (ours, alone, share) in enumerate(found, 1)
     ]  # fmt: skip
     show(f"Recipe {options.recipe}", ["", "images/s judged beside", "alone", "ratio", "evaluation's core in use"], rows)
-    counted = [ours.clock / alone.clock for ours, alone, share in found if share >= BUSY]
+    counted = [ours / alone for ours, alone, share in found if share >= BUSY]
     if not counted:
         sys.exit("the evaluation never had half of its core: the machine is busy with other things")
     conclude([Target("training beside an evaluation, ratio", statistics.median(counted), 0.95)], options.json)
@@ -67,8 +67,8 @@ def main() -> None:
 
 def in_slices(
     recipe: str, source: str | None, home: Home, slices: int, training: int, judging: int
-) -> list[tuple[Pace, Pace, float]]:
-    """Of each slice with an evaluation its pace, the mean of its neighbours' without, the share of `judging` in use."""
+) -> list[tuple[float, float, float]]:
+    """Of each slice with an evaluation its images/s, its neighbours' mean without, the share of `judging` in use."""
     tick = find_recipe(recipe).train.tick
     rare, often = [f"train.evaluate_every={ENDLESS}"], [f"train.evaluate_every={tick}"]
     with ExitStack() as stack:
@@ -84,26 +84,26 @@ def in_slices(
             while len(ticks_of(run)) < WARM_UP or (lengths is often and not judges_of(started)):
                 _running(started, home)
                 time.sleep(0.5)
-            started.signal(signal.SIGSTOP)
+            started.signal(signal.SIGSTOP, started.members())
             runs.append((started, run))
         (judged, ours), (alone, theirs) = runs
         taken: list[Slice] = []
         for number in range(2 * slices + 1):  # the first and the last without
             mine = judged if number % 2 else alone
-            mine.signal(signal.SIGCONT)
+            mine.signal(signal.SIGCONT, mine.members())
             begin, used = time.time(), _move(judged, judging)
             while time.time() - begin < SLICE_SECONDS:
                 _running(mine, home)
                 time.sleep(1)
                 _move(judged, judging)  # its helpers begin when they will
             taken.append(Slice(begin, time.time(), _move(judged, judging) - used))
-            mine.signal(signal.SIGSTOP)
+            mine.signal(signal.SIGSTOP, mine.members())
         ends = {True: ticks_of(ours), False: ticks_of(theirs)}
     paces = [pace_of(ends[bool(number % 2)], part.begin, part.end) for number, part in enumerate(taken)]
     return [
         (
             paces[at],
-            Pace(*(statistics.mean(pair) for pair in zip(left, right, strict=True))),
+            (left + right) / 2,
             taken[at].judging / (taken[at].end - taken[at].begin),
         )
         for at in range(1, len(paces) - 1, 2)
@@ -111,11 +111,19 @@ def in_slices(
     ]
 
 
+def pace_of(ticks: list[TickEnd], begin: float, end: float) -> float:
+    """Images/s from the first to the last of the ticks that ended between; 0 where less than two did."""
+    within = [tick for tick in ticks if begin <= tick.time <= end]
+    if len(within) < 2:
+        return 0.0
+    return (within[-1].images - within[0].images) / (within[-1].time - within[0].time)
+
+
 def ticks_of(run: Path) -> list[TickEnd]:
     """The ticks that a run's journal has."""
     records = [entry.record for entry in read_entries(journal_folder(run) / "train.jsonl")]
     return [
-        TickEnd(record["time"] / 1000, record["images_seen"], metric_values(record)["images_per_second"])
+        TickEnd(record["time"] / 1000, record["images_seen"])
         for record in records
         if record["kind"] == "metrics" and "images_per_second" in record["values"]
     ]

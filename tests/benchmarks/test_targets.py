@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import pytest
 
 from pipelines.shipped import shipped_recipes
 from tests.benchmarks import stacked_mnist
+from tests.benchmarks.__main__ import MODULES
 from tests.benchmarks.recipes import WANTED, table, targets
 
 MNIST = {"minutes": 8.0, "images": 480_000.0, "fid/classifier-0123abcd": 6.6, "fid_floor/classifier-0123abcd": 3.3,
@@ -77,3 +79,9 @@ def test_modes_of_stacked_mnist_are_compared_with_plain_dcgans_and_with_the_lite
         (990, 400, True), (0.2, 0.1, False), (1_000, 1_000, True), (0.03, 0.029, False),
     ]  # fmt: skip
     assert not any(target.met for target in stacked_mnist.targets({"stacked-mnist": (990, 0.2)}))
+
+
+@pytest.mark.parametrize("name", sorted({*MODULES.values()}))
+def test_every_benchmark_can_be_begun(name: str) -> None:
+    """One that another's helper left behind would be found by who runs it, in months."""
+    assert callable(import_module(name).main)
