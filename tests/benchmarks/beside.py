@@ -76,6 +76,8 @@ def in_slices(
         runs = []
         for lengths in (often, rare):
             what = ["--source", source] if source is not None else []
+            # A database for each: one that is stopped may hold it locked.
+            what += ["--tracking", f"sqlite:///{home.path}/mlflow-{len(runs)}.db"]
             gan = [str(Path(sys.executable).with_name("gan")), "train", recipe, "--home", str(home.path), *what]
             fixed = [f"train.images={ENDLESS}", f"train.checkpoint_every={ENDLESS}", f"train.sample_every={ENDLESS}"]
             before = set(home.runs.glob("*/run.json"))
