@@ -50,6 +50,10 @@ class DatasetRequest:
         place = Location.of(self.source)
         if "://" in self.source or place.kind() is not None:
             return Dataset.open(place) if (place / "manifest.json").kind() == "file" else None
+        return self.find_by_name()
+
+    def find_by_name(self) -> Dataset | None:
+        """The dataset of that name in the store, whatever else is called so: a folder of images beside the person."""
         found = [place for place in datasets_in(self.into) if place.name.rpartition("-")[0] == self.source]
         if len(found) > 1:
             names = ", ".join(place.name for place in found)

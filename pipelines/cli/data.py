@@ -175,7 +175,7 @@ def _open(name: str, store: str | None, home: Path) -> Dataset:
     from pipelines.prepare import ANY_IMAGES, DatasetRequest
 
     request = DatasetRequest(Recipe.parse_data({"data": ANY_IMAGES}), open_home(home), name, store=store)
-    dataset = request.find()
+    dataset = request.find() or request.find_by_name()
     if dataset is None:
         raise UserError(f"there is no dataset {name} in {request.into}; `gan data list` lists what there is")
     return dataset

@@ -38,8 +38,10 @@ def captioned(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_dataset_is_prepared_listed_shown_and_verified(captioned: Path, tmp_path: Path, capsys) -> None:
+def test_a_dataset_is_prepared_listed_shown_and_verified(captioned: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     home = tmp_path / "home"
+    (tmp_path / "squares").mkdir()
+    monkeypatch.chdir(tmp_path)  # where a folder is called as the dataset is
     words = ["prepare", "squares", "--source", captioned, "--home", home, "data.size=12", "--max-bad", 0.1]
     assert gan(*words, "data.read.domain_rule={dark: [dark], bright: [bright]}") == 0
     said = capsys.readouterr().out
