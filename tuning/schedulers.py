@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 from ray.tune.schedulers.pbt import _PBTTrialState
+from ray.tune.stopper import Stopper
 
 from ganlib.draws import stream_seed
 from tuning.ledger import BAD, Ledger, searched, values_of
@@ -30,6 +32,10 @@ SchedulerName = Literal["none", "asha", "median", "pbt"]
 
 QUANTILE = 0.25
 """Share of a population that takes over the weights of as many of the best (Jaderberg et al. 2017, appendix A)."""
+
+
+DIED = "actor died"
+"""What Ray says of a lost process, in the file that Tune leaves of an error."""
 
 
 class Handle:
@@ -135,6 +141,8 @@ class Population(PopulationBasedTraining):
         )
         self._ledger, self._places = ledger, places
         self._synced = synced(ledger)
+        self.lost = False
+        """Whether all that are left wait for one that Tune has given up, and the record has not: see `Lost`."""
         self._next_perturbation_sync = self._synced + 1
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -154,12 +162,22 @@ class Population(PopulationBasedTraining):
         self._synced = round(self._next_perturbation_sync) - 1
         return decision
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Tune gives it up, but would have the others wait for it; so they do only where it goes on after all."""
+        if own_error(trial):
+            tune_controller.get_live_trials().discard(trial)
+
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """The next that waits for a place, where there is one. Where all that are left wait for one that was lost,
-        they wait no longer."""
-        live = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
+        """The next that waits for a place, where there is one. Where all that are left wait for one that failed, they
+        wait no longer."""
+        trials = tune_controller.get_trials()
+        live = [trial for trial in trials if not trial.is_finished()]
         at_work = sum(trial.status != "PAUSED" for trial in live)
         if live and not at_work and not self._behind(live):
+            record = self._ledger.trial
+            self.lost = any(one.is_finished() and record(one.config["number"]).status == "running" for one in trials)
+            if self.lost:
+                return None
             self.on_trial_result(tune_controller, live[0], self._trial_state[live[0]].last_result or {})
             self._ledger.write()
         behind = self._behind(live)
@@ -182,6 +200,22 @@ class Population(PopulationBasedTraining):
         return {**trial.config, **member_config(self._ledger, number, time)}, {}
 
 
+class Lost(Stopper):
+    """Ends a run of Tune's in which a population has lost a member by no fault of its own, so that the next one takes
+    all of them up from the record. Tune gives such a member up at once where its process had just been another's."""
+
+    def __init__(self, population: Population):
+        self._population = population
+
+    def __call__(self, trial_id: str, result: dict) -> bool:
+        """Of one trial: no."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the population waits for what will not come."""
+        return self._population.lost
+
+
 def synced(ledger: Ledger) -> int:
     """Rungs that the whole population has behind it, changes made."""
     members = [trial for trial in searched(ledger.study) if trial.status not in BAD]
@@ -195,6 +229,12 @@ def member_config(ledger: Ledger, number: int, after: int) -> dict[str, Any]:
     start = None if last is None or last.weights_of is None else [last.weights_of, last.images]
     recipe = ledger.recipe(number).model_dump_json()
     return {"number": number, "recipe": recipe, "after": after, "start": start}
+
+
+def own_error(trial: Any) -> str:
+    """What a trial that Tune has given up raised; "" of one whose process was lost, which is not its fault."""
+    said = Path(trial.error_file).read_text() if trial.error_file else ""
+    return "" if DIED in said else said
 
 
 def _bounded(value: float) -> float:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -28,14 +27,11 @@ from tuning.finals import finalists, winner
 from tuning.ledger import Ledger, fresh_seed, searched
 from tuning.member import Member, Objective
 from tuning.record import Reading, Study
-from tuning.schedulers import Population, Stopping, member_config
+from tuning.schedulers import Lost, Population, Stopping, member_config, own_error
 from tuning.search import Proposals, propose
 
 MAX_FAILURES = 3
 """Times that a trial is taken up again after its process, or the node that it ran on, was lost."""
-
-DIED = "actor died"
-"""What Ray says of a lost process, in the file that Tune leaves of an error."""
 
 LOST = "its process was lost, again and again"
 
@@ -210,9 +206,10 @@ def _run(
             _begin(ledger, points)
         return member_config(ledger, number, len(ledger.trial(number).readings))
 
-    scheduler = None
+    scheduler, stop = None, None
     if population:
         scheduler = Population(ledger, places)
+        stop = Lost(scheduler)
     elif study.scheduler in ("asha", "median") and not finals:
         scheduler = Stopping(ledger, "asha" if study.scheduler == "asha" else "median")
     config = tune.TuneConfig(
@@ -233,6 +230,7 @@ def _run(
                 storage_path=str(folder / "tune"),
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 callbacks=[Recorder(ledger)],
+                stop=stop,
                 verbose=0,
             ),
         )
@@ -262,9 +260,8 @@ class Recorder(Callback):
         trial.config["after"] = place + 1  # what it is told where its process is lost and it is taken up again
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        said = Path(trial.error_file).read_text() if trial.error_file else ""
         # Of a process lost between two trials Tune gives the second one up at once; it goes on with the next `_run`.
-        if said and DIED not in said:
+        if said := own_error(trial):
             self._ledger.end(trial.config["number"], "failed", said.strip().splitlines()[-1])
 
 

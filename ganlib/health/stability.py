@@ -6,12 +6,14 @@ import math
 from itertools import chain
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ganlib.health.history import History, median
 from ganlib.health.remedies import augmented, penalised, slower
 from ganlib.health.rule import by_evaluations, by_ticks
 from ganlib.health.verdict import Verdict
+from ganlib.losses import OBJECTIVES
 
 GROWN = 100.0
 """Times the size of its start that a loss or a gradient has grown to when a run diverges. Healthy ones grow too, D's
@@ -20,6 +22,10 @@ gradient tenfold as it sharpens; exponential growth is soon past any bound."""
 AWAY = 3.0
 """Spreads of the data that the fakes' mean is away from the data's when a run diverges: in a normal distribution one
 point in a thousand is so far out, and of fakes it is the mean."""
+
+ASTRAY = 10.0
+"""Times the loss of a D that says the same of every image (2 log 2 of cross-entropy) that D's is when a run diverges: D
+can always say the same of all, and one that learns at all does no worse."""
 
 SWING = 0.04
 """Standard deviation of D's certainty about its own trend from which a run oscillates. A tick is a mean over thousands
@@ -69,12 +75,27 @@ def _diverged(history: History) -> list[Verdict]:
         found = by_ticks(history, grown, "diverged", "severe", says, evidence, remedy, advice)
         if found:
             return found
+    astray = _astray(history, remedy, advice)
     shift = history.ticks("shift")
-    if shift is None:
-        return []
+    if astray or shift is None:
+        return astray
     recent = shift[history.recent]
     says = f"the fakes' mean is {median(recent):.1f} spreads of the data away from the data's"
     return by_ticks(history, recent > AWAY, "diverged", "severe", says, {"shift": median(recent)}, remedy, advice)
+
+
+def _astray(history: History, remedy: list[str], advice: str) -> list[Verdict]:
+    """D is sure, and wrong: rates so high that its first steps threw it away leave no sound start to grow from."""
+    losses = history.ticks("loss/discriminator")
+    if history.objective == "wasserstein" or losses is None:  # a critic's loss has no scale
+        return []
+    objective = OBJECTIVES[history.objective]
+    logit = torch.full((1,), objective.undecided or 0.0)
+    nothing = float(objective.discriminator(logit, logit))
+    recent = losses[history.recent]
+    says = f"the discriminator's loss is {median(recent) / nothing:.0f} times that of one which says the same of all"
+    evidence = {"loss/discriminator": median(recent), "of one that says the same of all": nothing}
+    return by_ticks(history, recent > ASTRAY * nothing, "diverged", "severe", says, evidence, remedy, advice)
 
 
 def _swings(history: History) -> list[Verdict]:

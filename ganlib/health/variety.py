@@ -32,6 +32,10 @@ LOST_RECALL, POOR_RECALL = 0.1, 0.3
 """The share of real images that lie within the samples' manifold (Kynkäänniemi et al. 2019): good models of that paper
 have 0.4 to 0.5, and half of the data cannot have more than half of the data's own, some 0.7."""
 
+AT_MODES = 0.5
+"""The share of samples near a mode below which modes without samples are missed by their scatter, not left out: whether
+samples are of all modes is then for `modes/kl` to say, which counts each for the mode that is nearest."""
+
 BLURRED, SMEARED = 0.6, 0.3
 """Sharpness over the data's: a box blur of three pixels takes most of the Laplacian's variance from white noise and
 some two thirds from photographs. Below the first samples are blurred, below the second they are severely so."""
@@ -91,6 +95,9 @@ def _few(history: History, kl: float, recall: float, share: float) -> list[Verdi
     for metric, points in history.evaluations("modes", "recall", "pixel_variety").items():
         modes = len(history.mode_shares(judge_of(metric)))
         if bare(metric) == "modes/covered" and modes:
+            near = history.latest(metric.replace("covered", "high_quality", 1))
+            if near is not None and near < AT_MODES:
+                continue
             most = modes * share if severe else modes - 1
             readings, says = _below(points, most), f"{points[-1][1]:.0f} of {modes} modes are covered"
         elif bare(metric) == "modes/kl":

@@ -222,6 +222,15 @@ def test_a_killed_member_of_a_population_costs_its_last_rung(cluster: None, tmp_
     assert shape(study) == shape(run_study(ledgers[1], Analytic(diverges=0.05), Resources(at_once=2)))
 
 
+@pytest.mark.parametrize("scheduler", ["none", "pbt"])
+def test_a_process_killed_between_two_trials_costs_neither(scheduler: str, cluster: None, tmp_path: Path) -> None:
+    """Tune gives the second of them up at once; in a population the others would wait for it for ever."""
+    ledgers = [make_ledger(tmp_path / name, scheduler, trials=4, total=8_000) for name in ("killed", "whole")]
+    study = run_study(ledgers[0], Analytic(dies_after=1), Resources(at_once=1))
+    assert (trial_folder(tmp_path / "killed", 1) / "died").exists()
+    assert shape(study) == shape(run_study(ledgers[1], Analytic(), Resources(at_once=1)))
+
+
 def test_a_killed_node_costs_its_trials_last_rung(cluster: None, tmp_path: Path) -> None:
     """SIGKILL of one of two nodes, each with a trial: on the other the study ends as one that nobody disturbed, and
     what was reported is not computed again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,22 +28,42 @@ def assert_differentiates_twice(network: nn.Module, x: Tensor, weight: str, rel:
     assert found[place].item() == pytest.approx((more - less) / 2e-6, rel=rel)
 
 
-def one_float_higher(network: nn.Module) -> None:
-    """Moves every weight by the least that there is."""
+def moved_by_a_bit(network: nn.Module, seed: int) -> None:
+    """Moves every weight by the least that there is, up or down by chance."""
+    chance = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.copy_(torch.nextafter(parameter, torch.full_like(parameter, torch.inf)))
+            up = torch.rand(parameter.shape, generator=chance) < 0.5
+            parameter.copy_(torch.nextafter(parameter, torch.where(up, torch.inf, -torch.inf)))
 
 
-def assert_as_one(two: dict[str, Tensor], one: dict[str, Tensor], moved: dict[str, Tensor], bound: float) -> None:
+Run = Callable[[int], dict[str, Tensor]]
+"""What a run of one worker ends with whose weights `moved_by_a_bit` has moved, by the seed."""
+
+
+def assert_as_one(two: dict[str, Tensor], one: dict[str, Tensor], moved: Run, bound: float) -> None:
     """Metrics [steps] of two workers are those of one to `bound`, of the metric's size where that is above 1.
 
-    Past the first four steps rounding may have grown: then it is as far as it grows in one worker, where a last bit
-    of the weights is all that differs (`moved`), times 3.
+    Past the first two steps, in which what is added up wrongly shows, rounding may have grown:
+    `assert_but_for_rounding`.
     """
-    assert two.keys() == one.keys()
+    allowed = {metric: bound * values.abs().max().clamp(min=1).item() for metric, values in one.items()}
     for metric, values in one.items():
-        scale = values.abs().max().clamp(min=1).item()
-        apart, rounding = (two[metric] - values).abs(), (moved[metric] - values).abs().max().item()
-        assert apart[:4].max() < bound * scale, (metric, apart[:4])
-        assert apart.max() < max(bound * scale, 3 * rounding), (metric, apart, rounding)
+        assert (two[metric] - values)[:2].abs().max() < allowed[metric], metric
+    assert_but_for_rounding(two, one, moved, allowed)
+
+
+def assert_but_for_rounding(
+    two: dict[str, Tensor], one: dict[str, Tensor], moved: Run, allowed: dict[str, float]
+) -> None:
+    """What two workers have is what one has to within `allowed`, or else to 3 times what a last bit of the weights
+    grows to in one. That differs twentyfold from one chance to another, so up to three of them are asked."""
+    assert two.keys() == one.keys()
+    apart = {name: (two[name] - value).abs().max().item() for name, value in one.items()}
+    for seed in range(3):
+        if all(apart[name] < allowed[name] for name in one):
+            break
+        others = moved(seed)
+        grown = {name: 3 * (others[name] - value).abs().max().item() for name, value in one.items()}
+        allowed = {name: max(allowed[name], grown[name]) for name in one}
+    assert {name: allowed[name] for name in one if apart[name] >= allowed[name]} == {}, apart

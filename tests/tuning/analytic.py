@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,11 +32,13 @@ def loss(recipe_lrs: tuple[float, float], images: int) -> float:
 class Analytic:
     """Reports `loss` at each rung after `pause` seconds. What it did is in its folder, `log.jsonl`, a line a reading.
 
-    Unhealthy where a rate is above `diverges`, at once.
+    Unhealthy where a rate is above `diverges`, at once. A process that leaves trial `dies_after` for another is killed,
+    once a study.
     """
 
     pause: float = 0.0
     diverges: float = math.inf
+    dies_after: int | None = None
 
     def __call__(self, task: Task) -> Iterator[Reading]:
         task.folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +52,17 @@ class Analytic:
             time.sleep(self.pause)
             with log.open("a") as file:
                 file.write(json.dumps({"place": place, "pid": os.getpid(), "start": str(task.start)}) + "\n")
-            yield Reading(images=images, seconds=images / 1000, value=loss(rates, images), error=0.01)
+            try:
+                yield Reading(images=images, seconds=images / 1000, value=loss(rates, images), error=0.01)
+            except GeneratorExit:
+                self._leave(task)
+                raise
+
+    def _leave(self, task: Task) -> None:
+        died = task.folder / "died"
+        if task.number == self.dies_after and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)

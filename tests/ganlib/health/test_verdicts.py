@@ -122,6 +122,25 @@ def test_growth_a_hundredfold_is_divergence_whatever_the_unit() -> None:
         assert diagnosed(gradient__generator=[unit * (1.0 if i < 15 else 50.0) for i in range(TICKS)]) == {}
 
 
+@pytest.mark.parametrize(
+    ("objective", "nothing"),
+    [
+        ("non-saturating", 2 * math.log(2)),  # -log 1/2 of real and of fake
+        ("least-squares", 1 / 4),  # halves of (1/2 - 1)^2 and of (1/2)^2
+        ("hinge", 2.0),  # 1 - 0, and 1 + 0
+        ("relativistic", math.log(2)),
+    ],
+)
+def test_a_discriminator_far_worse_than_one_that_says_the_same_of_all_is_divergence(objective, nothing) -> None:
+    """From the start on, so that nothing has grown since."""
+    said = diagnosed(f"method.objective={objective}", loss__discriminator=11 * nothing)
+    assert said["diverged"].severity == "severe"
+    assert said["diverged"].evidence["of one that says the same of all"] == pytest.approx(nothing)
+    assert said["diverged"].says.startswith("the discriminator's loss is 11 times")
+    assert "diverged" not in diagnosed(f"method.objective={objective}", loss__discriminator=9 * nothing)
+    assert "diverged" not in diagnosed("method.objective=wasserstein", loss__discriminator=11 * nothing)
+
+
 def test_fakes_that_have_left_the_data_are_divergence() -> None:
     found = diagnosed(shift=4.0)
     assert found["diverged"].says == "the fakes' mean is 4.0 spreads of the data away from the data's"
@@ -185,6 +204,15 @@ def test_evaluations_tell_of_modes_that_are_missing() -> None:
     # Of 1,000 modes no share is a metric; the divergence of all is.
     assert "mode-collapse" in diagnosed(evaluations={"modes/kl": [0.05, 0.7], "modes/covered": [990.0, 400.0]})
     assert "low-variety" in diagnosed(evaluations={"modes/kl": [0.7, 0.2]})
+
+
+def test_modes_that_samples_miss_by_their_scatter_are_not_left_out() -> None:
+    shares = {f"mode_share/points-1a2b3c4d/{mode}": [0.25] for mode in range(4)}
+    judged = {**shares, "modes/covered/points-1a2b3c4d": [1.0], "modes/kl/points-1a2b3c4d": [0.05]}
+    assert diagnosed(evaluations={**judged, "modes/high_quality/points-1a2b3c4d": [0.1]}) == {}
+    assert "mode-collapse" in diagnosed(evaluations={**judged, "modes/high_quality/points-1a2b3c4d": [0.9]})
+    judged["modes/kl/points-1a2b3c4d"] = [0.2]
+    assert "low-variety" in diagnosed(evaluations={**judged, "modes/high_quality/points-1a2b3c4d": [0.1]})
 
 
 def test_modes_are_counted_by_the_judge_who_covers_them() -> None:
