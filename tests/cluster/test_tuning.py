@@ -231,6 +231,13 @@ def test_a_process_killed_between_two_trials_costs_neither(scheduler: str, clust
     assert shape(study) == shape(run_study(ledgers[1], Analytic(), Resources(at_once=1)))
 
 
+def test_a_member_that_raises_is_no_end_of_its_population(cluster: None, tmp_path: Path) -> None:
+    study = run_study(make_ledger(tmp_path, "pbt", trials=4, total=4_000), Analytic(breaks=1), Resources(at_once=2))
+    others = [(trial.status, len(trial.readings)) for trial in study.trials if trial.number != 1]
+    assert others == [("finished", len(study.rungs))] * 3
+    assert (study.trials[1].status, study.trials[1].says) == ("failed", "RuntimeError: a fault in the program")
+
+
 def test_a_killed_node_costs_its_trials_last_rung(cluster: None, tmp_path: Path) -> None:
     """SIGKILL of one of two nodes, each with a trial: on the other the study ends as one that nobody disturbed, and
     what was reported is not computed again."""

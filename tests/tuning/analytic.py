@@ -33,12 +33,13 @@ class Analytic:
     """Reports `loss` at each rung after `pause` seconds. What it did is in its folder, `log.jsonl`, a line a reading.
 
     Unhealthy where a rate is above `diverges`, at once. A process that leaves trial `dies_after` for another is killed,
-    once a study.
+    once a study. Trial `breaks` raises after its first reading what no person can cause.
     """
 
     pause: float = 0.0
     diverges: float = math.inf
     dies_after: int | None = None
+    breaks: int | None = None
 
     def __call__(self, task: Task) -> Iterator[Reading]:
         task.folder.mkdir(parents=True, exist_ok=True)
@@ -49,6 +50,8 @@ class Analytic:
             rates = (recipe.optim.generator.lr, recipe.optim.discriminator.lr)
             if max(rates) > self.diverges:
                 raise UnhealthyError(f"a rate of {max(rates):g} diverges")
+            if place and task.number == self.breaks:
+                raise RuntimeError("a fault in the program")
             time.sleep(self.pause)
             with log.open("a") as file:
                 file.write(json.dumps({"place": place, "pid": os.getpid(), "start": str(task.start)}) + "\n")
