@@ -1,8 +1,9 @@
 """Training health, validated: how often each fault is found where it was provoked, and how often where there is none.
 
 Each provocation, and each healthy recipe, is trained on `--seeds` seeds, judged at its end, and diagnosed. A hit is the
-fault's own verdict; a false alarm is any fault's verdict on a healthy run. `--only NAME` takes the rows of that fault,
-or `healthy`; `--verdicts` prints what was said of each run. One thread; some twenty minutes for all of it.
+fault's own verdict, or the same symptom's by its graver name (`GRAVER`); a false alarm is any fault's verdict on a
+healthy run. `--only NAME` takes the rows of that fault, or `healthy`; `--verdicts` prints what was said of each run.
+One thread; some three quarters of an hour for all of it.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ DOMAINS = [
 ]  # fmt: skip
 
 
+GRAVER = {"low-variety": "mode-collapse"}
+"""A fault's graver name: one detector says which of the two it is, by how much is missing."""
+
+
 @dataclass(frozen=True)
 class Row:
     """A recipe that provokes `fault` (None: a healthy one) on `data`; the shipped one of that name, overridden.
@@ -85,14 +90,16 @@ ROWS = [
     Row("mode-collapse", "ring-collapse", "ring-collapse", ["train.images=400000", "evaluate.samples=2000"], "ring"),
     Row("mode-collapse", "a slow D, no penalty", "ring",
         [*RING, FREE, "optim.discriminator.lr=1e-4", "optim.*.betas=[0.5, 0.999]"], "ring"),
-    Row("low-variety", "a code of one number", "digits", [*DIGITS, "method.latent.dim=1"]),
-    Row("low-variety", "a small G on a grid, no penalty", "grid", [*RING, FREE, "method.generator.widths=[16, 16]"],
-        "grid"),
+    Row("mode-collapse", "a code of one number", "digits", [*DIGITS, "method.latent.dim=1"]),
+    Row("low-variety", "a code of five numbers", "digits", [*DIGITS, "method.latent.dim=5"]),
+    Row("low-variety", "a grid by way of a code of one number, no penalty", "ring",
+        [*RING, FREE, "method.latent.dim=1"], "grid"),
     Row("overfitted-discriminator", "120 digits, no penalty", "digits", [*DIGITS, FREE, "train.batch=16"], "few"),
-    Row("blur", "L2 rules, by way of a code of two numbers", "mnist-encoder",
+    Row("blur", "L2 rules, by way of a code of two numbers, cut short", "mnist-encoder",
         ["data.size=16", "data.source=digits", *DIGITS_NETWORKS, "method.code=2", *RECONSTRUCTING,
-         "method.reconstruction={kind: l2, weight: 1000}"]),
-    Row("memorisation", "16 digits", "digits", [*DIGITS, "train.batch=16"], "handful"),
+         "method.reconstruction={kind: l2, weight: 1000}", "train.images=8000"]),
+    Row("memorisation", "16 digits, a strong bound on D's slope", "digits",
+        [*DIGITS, "train.batch=16", "train.images=60000", "method.penalty.gamma=5"], "handful"),
     Row("blur", "pairs that have nothing to do with each other, L1 alone", "facades", [*PAIRS, "method.adversarial=0"],
         "strangers"),
     Row("mode-collapse", "the same", "facades", [*PAIRS, "method.adversarial=0"], "strangers"),
@@ -138,7 +145,8 @@ def main() -> None:
             for seed in range(options.seeds):
                 verdicts = run(row, seed, datasets[row.data], Path(folder) / "checkpoint")
                 faults = [one.name for one in verdicts if one.severity != "good"]
-                found += any(one.name == row.fault for one in verdicts) if row.fault else bool(faults)
+                meant = {row.fault, GRAVER.get(row.fault or "")}
+                found += any(one.name in meant for one in verdicts) if row.fault else bool(faults)
                 said.update(one.name for one in verdicts)
                 if options.verdicts:
                     print(f"{row.label}, seed {seed}:", *(f"  {v.name} {v.confidence:.2f}: {v.says}" for v in verdicts),

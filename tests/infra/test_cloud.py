@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 from typing import Any
 
@@ -136,6 +137,9 @@ def test_secrets_are_files_and_in_no_command(cloud):
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_variables_and_commands_are_known(cloud):
     whole = filled(cloud)
+    (heeds,) = (line for line in whole["worker_start_ray_commands"] if "spot" in line)
+    assert f"heed-spot-notice {'aws' if cloud == 'aws' else 'google'} " in heeds
+    assert (INFRA / "image" / "heed-spot-notice").is_file()
     text = " ".join([*whole["docker"]["run_options"], *whole["head_start_ray_commands"]])
     for name in re.findall(r"\b([A-Z][A-Z0-9_]+)=", text):
         assert is_read(name), name
@@ -143,6 +147,24 @@ def test_variables_and_commands_are_known(cloud):
     assert "mlflow-server" in text
     assert "MLFLOW_TRACKING_URI=http://127.0.0.1:5000" in text
     assert "MLFLOW_PORT=5000" in text
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_mlflow_server_is_begun_once(cloud, tmp_path):
+    """Ray gives the line to a shell, which is a process whose arguments hold all that the line does."""
+    (line,) = (line for line in filled(cloud)["head_start_ray_commands"] if "mlflow" in line)
+    (tmp_path / "mlflow-server").write_text("#!/bin/bash\necho begun\nexec -a 'python mlflow server' sleep 60\n")
+    (tmp_path / "mlflow-server").chmod(0o755)
+    log = tmp_path / "mlflow" / "mlflow.log"
+    twice = f"{shlex.join(['bash', '-c', line])}; until test -s {log}; do sleep 0.1; done; sleep 0.2"
+    twice += f"; rm {log}; {shlex.join(['bash', '-c', line])}; sleep 0.5; test ! -e {log}"
+    # Alone in a namespace of processes, as in a container: this machine may have a server of its own.
+    alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespace of processes can be made here: it takes root")
+    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([*alone, "bash", "-c", twice], env=environment, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

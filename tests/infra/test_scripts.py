@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import configparser
+import fcntl
+import http.server
 import os
 import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -131,6 +135,68 @@ def test_a_container_without_ray_has_nothing_to_leave(tmp_path):
     (tmp_path / "ps").chmod(0o755)
     done = run("sh", INFRA / "image" / "leave-cluster", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert (done.returncode, done.stderr) == (1, "leave-cluster: no node of Ray runs here\n")
+
+
+class Metadata(http.server.BaseHTTPRequestHandler):
+    """What a machine of Amazon's or Google's is told of itself, as their documentation has it: a notice at the third
+    question. Amazon's wants a token, which is given for a PUT; Google's a header."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_PUT(self) -> None:
+        self.asked.append("token")
+        lives = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds")
+        self._say(200 if self.path == "/latest/api/token" and lives else 400, "t0ken")
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        due = self.asked.count(self.path) >= 3
+        if self.path == "/latest/meta-data/spot/instance-action":
+            if self.headers.get("X-aws-ec2-metadata-token") != "t0ken":
+                return self._say(401)
+            return self._say(200, '{"action": "terminate"}') if due else self._say(404)
+        if self.path == "/computeMetadata/v1/instance/preempted":
+            if self.headers.get("Metadata-Flavor") != "Google":
+                return self._say(403)
+            return self._say(200, "TRUE" if due else "FALSE")
+        return self._say(404)
+
+    def _say(self, status: int, text: str = "") -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize(("cloud", "seconds"), [("aws", "90"), ("google", "20")])
+def test_a_spot_notice_has_the_node_left(cloud, seconds, tmp_path, monkeypatch):
+    (tmp_path / "leave-cluster").write_text('#!/bin/sh\necho "left within $1"\n')
+    (tmp_path / "leave-cluster").chmod(0o755)
+    monkeypatch.setattr(Metadata, "asked", [])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        told = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "HOME": str(tmp_path),
+            "GAN_METADATA": f"http://127.0.0.1:{server.server_address[1]}",
+            "GAN_METADATA_SECONDS": "0.1",
+        }
+        done = run(INFRA / "image" / "heed-spot-notice", cloud, **told)
+        # A second one beside one that waits has nothing to do.
+        with (tmp_path / ".heed-spot-notice").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert run(INFRA / "image" / "heed-spot-notice", cloud, **told).stdout == ""
+        server.shutdown()
+    assert done.stdout.splitlines()[-1] == f"left within {seconds}"
+    assert len([path for path in Metadata.asked if path != "token"]) == 3
+
+
+def test_a_cloud_that_nobody_knows_is_said():
+    done = run(INFRA / "image" / "heed-spot-notice", "azure")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
 
 
 NODE = """
