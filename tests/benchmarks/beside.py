@@ -2,9 +2,10 @@
 
 Both train the same recipe by the command, one thread on the first core, in slices of some seconds: while one runs, the
 other is stopped (SIGSTOP), as in `orchestration`. The first judges a checkpoint at every tick, so that its evaluation
-never ends; the process that does it is put on the second core, as it would be where a core is free. Each slice of it
-has a ratio to the slices on either side; the median counts, of slices in which the evaluation had at least half of its
-core. What is left of it is what evaluation costs the training: snapshots, memory, caches.
+never ends; of both commands the processes that do not train (that judges, that sends metrics) are put on the second
+core, as they would be where one is free. Each slice of the first has a ratio to the slices on either side; the median
+counts, of slices in which the evaluation had at least half of its core. What is left of it is what evaluation costs the
+training: snapshots, memory, caches.
 """
 
 from __future__ import annotations
@@ -93,12 +94,12 @@ def in_slices(
         for number in range(2 * slices + 1):  # the first and the last without
             mine = judged if number % 2 else alone
             mine.signal(signal.SIGCONT, mine.members())
-            begin, used = time.time(), _move(judged, judging)
+            begin, used = time.time(), _move(mine, judging)
             while time.time() - begin < SLICE_SECONDS:
                 _running(mine, home)
                 time.sleep(1)
-                _move(judged, judging)  # its helpers begin when they will
-            taken.append(Slice(begin, time.time(), _move(judged, judging) - used))
+                _move(mine, judging)  # its helpers begin when they will
+            taken.append(Slice(begin, time.time(), _move(mine, judging) - used))
             mine.signal(signal.SIGSTOP, mine.members())
         ends = {True: ticks_of(ours), False: ticks_of(theirs)}
     paces = [pace_of(ends[bool(number % 2)], part.begin, part.end) for number, part in enumerate(taken)]
@@ -137,12 +138,15 @@ def judges_of(command: Family) -> list[int]:
 
 
 def _move(command: Family, core: int) -> float:
-    """Puts all threads of what judges on a core. Returns the CPU seconds that it has had so far."""
+    """Puts all that does not train on a core. Returns the CPU seconds that what judges has had so far."""
     seconds = 0.0
-    for pid in judges_of(command):
+    judges = judges_of(command)
+    for pid in command.members():
         with suppress(OSError):
-            for thread in Path(f"/proc/{pid}/task").iterdir():
+            for thread in Path(f"/proc/{pid}/task").iterdir() if pid != command.pid else ():
                 os.sched_setaffinity(int(thread.name), {core})
+            if pid not in judges:
+                continue
             user, system = _read(pid, "stat").rpartition(b") ")[2].split()[11:13]
             seconds += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
     return seconds

@@ -169,6 +169,11 @@ class Family:
     def returncode(self) -> int | None:
         return self._process.poll()
 
+    @property
+    def pid(self) -> int:
+        """The command's own."""
+        return self._process.pid
+
     def members(self) -> list[int]:
         """Their process ids."""
         found = []
