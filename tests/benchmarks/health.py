@@ -119,8 +119,8 @@ ROWS = [
     Row(None, "the same, by one generator", "hair-domains", [*DOMAINS, "method.discriminator.layers=3"], "domains"),
     # After 24,000, a third of which G has had a step for, their recall is 0.02 to 0.04, KL 0.2: the same.
     Row(None, "digits, Wasserstein", "digits",
-        [*DIGITS, "train.images=60000", "method.objective=wasserstein", "method.penalty={kind: gradient-penalty}", "optim.*.lr=5e-4",
-         "optim.*.betas=[0.0, 0.9]", "train.steps.discriminator=3"]),
+        [*DIGITS, "train.images=60000", "method.objective=wasserstein", "method.penalty={kind: gradient-penalty}",
+         "optim.*.lr=5e-4", "optim.*.betas=[0.0, 0.9]", "train.steps.discriminator=3"]),
 ]  # fmt: skip
 
 
