@@ -77,3 +77,24 @@ def test_a_number_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "threads.json").write_text(text)
     with pytest.raises(UserError, match=r"threads.json holds no number of threads; remove it"):
         RunFolder(tmp_path).threads(4)
+
+
+@pytest.mark.parametrize(
+    ("said", "spins"),
+    [({}, "30000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
+    ids=["unsaid", "a count", "a policy"],
+)
+def test_threads_that_wait_give_up_their_core_unless_the_environment_says_how_long(
+    said: dict[str, str], spins: str
+) -> None:
+    """As GCC's OpenMP says itself, when torch brings it in after `gan` began; by its manual a passive one spins 0 times."""
+    code = "import sys; from pipelines.cli import main; sys.argv = ['gan', '-h']\ntry: main()\nfinally: import torch"
+    unsaid = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**unsaid, **said, "OMP_DISPLAY_ENV": "verbose"},
+    )
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
