@@ -87,7 +87,7 @@ def test_a_number_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
 def test_threads_that_wait_give_up_their_core_unless_the_environment_says_how_long(
     said: dict[str, str], spins: str
 ) -> None:
-    """As GCC's OpenMP says itself, when torch brings it in after `gan` began; by its manual a passive one spins 0 times."""
+    """As GCC's OpenMP says when torch brings it in, after `gan` began; by its manual a passive one spins 0 times."""
     code = "import sys; from pipelines.cli import main; sys.argv = ['gan', '-h']\ntry: main()\nfinally: import torch"
     unsaid = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     done = subprocess.run(
