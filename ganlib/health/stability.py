@@ -85,17 +85,26 @@ def _diverged(history: History) -> list[Verdict]:
 
 
 def _astray(history: History, remedy: list[str], advice: str) -> list[Verdict]:
-    """D is sure, and wrong: rates so high that its first steps threw it away leave no sound start to grow from."""
+    """D is sure, and wrong: rates so high that its first steps threw it away leave no sound start to grow from.
+
+    Where it was so for most of the run a falling rate may have brought D's loss down since; G is astray as long as its
+    own loss says that D is as sure of its fakes.
+    """
     losses = history.ticks("loss/discriminator")
     if history.objective == "wasserstein" or losses is None:  # a critic's loss has no scale
         return []
     objective = OBJECTIVES[history.objective]
     logit = torch.full((1,), objective.undecided or 0.0)
     nothing = float(objective.discriminator(logit, logit))
-    recent = losses[history.recent]
-    says = f"the discriminator's loss is {median(recent) / nothing:.0f} times that of one which says the same of all"
-    evidence = {"loss/discriminator": median(recent), "of one that says the same of all": nothing}
-    return by_ticks(history, recent > ASTRAY * nothing, "diverged", "severe", says, evidence, remedy, advice)
+    astray, recent = losses > ASTRAY * nothing, history.recent
+    says, size = "is", median(losses[recent])
+    generator = history.ticks("loss/generator")
+    if generator is not None and 2 * astray.sum() > len(astray) and 2 * astray[recent].sum() <= len(astray[recent]):
+        astray |= np.abs(generator) > ASTRAY * nothing
+        says, size = "was for most of the run", median(losses)
+    says = f"the discriminator's loss {says} {size / nothing:.0f} times that of one which says the same of all"
+    evidence = {"loss/discriminator": size, "of one that says the same of all": nothing}
+    return by_ticks(history, astray[recent], "diverged", "severe", says, evidence, remedy, advice)
 
 
 def _swings(history: History) -> list[Verdict]:

@@ -141,6 +141,18 @@ def test_a_discriminator_far_worse_than_one_that_says_the_same_of_all_is_diverge
     assert "diverged" not in diagnosed("method.objective=wasserstein", loss__discriminator=11 * nothing)
 
 
+def test_a_falling_rate_that_calms_a_discriminator_thrown_away_hides_no_divergence() -> None:
+    """Its loss at the end is 4, of one that says the same of all 1.39, ten times which is 13.9."""
+    calmed = [1e7] * 2 + [200.0] * 16 + [4.0] * (TICKS - 18)
+    said = diagnosed(loss__discriminator=calmed, loss__generator=50.0)
+    assert said["diverged"].says == (
+        "the discriminator's loss was for most of the run 144 times that of one which says the same of all"
+    )
+    assert "diverged" not in diagnosed(loss__discriminator=calmed, loss__generator=13.0)  # the game came back
+    soon = [1e7] * 2 + [200.0] * 10 + [4.0] * (TICKS - 12)
+    assert "diverged" not in diagnosed(loss__discriminator=soon, loss__generator=50.0)  # D wins since, and has long
+
+
 def test_fakes_that_have_left_the_data_are_divergence() -> None:
     found = diagnosed(shift=4.0)
     assert found["diverged"].says == "the fakes' mean is 4.0 spreads of the data away from the data's"
