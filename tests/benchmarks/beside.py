@@ -1,11 +1,12 @@
 """Evaluation beside a training: images/s of `gan train` with one going on, on a core of its own, and without any.
 
 Both train the same recipe by the command, one thread on the first core, in slices of some seconds: while one runs, the
-other is stopped (SIGSTOP), as in `orchestration`. The first judges a checkpoint at every tick, so that its evaluation
-never ends; of both commands the processes that do not train (that judges, that sends metrics) are put on the second
-core, as they would be where one is free. Each slice of the first has a ratio to the slices on either side; the median
-counts, of slices in which the evaluation had at least half of its core. What is left of it is what evaluation costs the
-training: snapshots, memory, caches.
+other is stopped (SIGSTOP), as in `orchestration`. The first judges a checkpoint every few ticks by so many samples that
+its evaluation never ends; of both commands the processes that do not train (that judges, that sends metrics) are put on
+the second core, as they would be where one is free. Each slice of the first has a ratio to the slices on either side;
+the median counts, of slices in which the evaluation had at least half of its core. What is left of it is what
+evaluation costs the training: snapshots, memory, caches. With `--ticks 1 --samples 2000` it is rather what beginning an
+evaluation costs: at every tick a checkpoint is written, samples are drawn, and some sixty figures are sent.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--source", help="what the recipe reads (the bundled digits, where it is digits)")
     parser.add_argument("--slices", type=int, default=12, help="slices with an evaluation, each beside two without")
+    parser.add_argument("--ticks", type=int, default=4, help="from one evaluation to the next")
+    parser.add_argument("--samples", type=int, default=40_000, help="that each judges")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -53,7 +56,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder)).create()
         DatasetRequest(find_recipe(options.recipe).data, home, options.source).prepare()
-        found = in_slices(options.recipe, options.source, home, options.slices, cores[0], cores[1])
+        tick = find_recipe(options.recipe).train.tick
+        judged = [f"train.evaluate_every={options.ticks * tick}", f"evaluate.samples={options.samples}"]
+        found = in_slices(options.recipe, options.source, home, options.slices, judged, cores[0], cores[1])
     print(machine())
     rows = [
         [f"slice {number}", f"{ours:,.0f}", f"{alone:,.0f}", f"{ours / alone:.3f}", f"{100 * share:.0f} %"]
@@ -67,11 +72,10 @@ def main() -> None:
 
 
 def in_slices(
-    recipe: str, source: str | None, home: Home, slices: int, training: int, judging: int
+    recipe: str, source: str | None, home: Home, slices: int, often: list[str], training: int, judging: int
 ) -> list[tuple[float, float, float]]:
     """Of each slice with an evaluation its images/s, its neighbours' mean without, the share of `judging` in use."""
-    tick = find_recipe(recipe).train.tick
-    rare, often = [f"train.evaluate_every={ENDLESS}"], [f"train.evaluate_every={tick}"]
+    rare = [f"train.evaluate_every={ENDLESS}"]
     with ExitStack() as stack:
         output = stack.enter_context((home.path / "said.txt").open("w"))
         runs = []
