@@ -5,7 +5,7 @@ how many samples its rankings take.
     python -m tests.benchmarks.tuning overhead      a study of 8 trials of `digits`; some minutes
     python -m tests.benchmarks.tuning ranking       24 trainings of seconds, each judged often; some minutes
     python -m tests.benchmarks.tuning pbt --minutes 16 --source ../shared/data/mnist
-    python -m tests.benchmarks.tuning rates --minutes 18 --avatars ../shared/data/avatars.zip
+    python -m tests.benchmarks.tuning rates --minutes 18 --size 32 --avatars ../shared/data/avatars.zip
 
 asha: images seen by all trials until one is within 10 percent of the best of random search, over all that random
 search saw. tpe: best loss after as many trials, over random search's. Both are medians of five seeds; the first trials
@@ -56,6 +56,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_000, help="that the judges of pbt and rates see")
     parser.add_argument("--source", help="MNIST's IDX files, for pbt; a download where nothing is said")
     parser.add_argument("--avatars", default=str(SHARED / "avatars.zip"), help="the images of rates")
+    parser.add_argument(
+        "--size", type=int, default=64, help="of the images of rates, a side; 32 has four times the steps"
+    )
     parser.add_argument("--home", type=Path, default=Path("build/benchmarks"), help="for datasets")
     options = parser.parse_args()
     print(machine())

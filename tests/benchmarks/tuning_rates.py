@@ -41,7 +41,7 @@ def against_the_paper(options: argparse.Namespace) -> list[Target]:
     """FID of what the study found over that of the paper's values, at equal time."""
     torch.set_num_threads(1)
     home = Home(options.home).create()
-    faithful = find_recipe("dcgan-64", [f"evaluate.samples={options.samples}"])
+    faithful = find_recipe("dcgan-64", [f"data.size={options.size}", f"evaluate.samples={options.samples}"])
     dataset = DatasetRequest(faithful.data, home, options.avatars).prepare()
     tuned = found_by_a_study(faithful, dataset, options.minutes)
     sides = {"the paper's values": faithful, "tuned": tuned}
@@ -58,7 +58,7 @@ def against_the_paper(options: argparse.Namespace) -> list[Target]:
         ]  # fmt: skip
         rows.append([name, *values, f"{found['images']:,.0f}", *(f"{fid:.2f}" for fid in fids[-1])])
     columns = ["", "G's rate", "D's rate", "betas", "D:G", "images", "fid/instances", "fid/random"]
-    title = f"dcgan-64 on avatars, {options.minutes / WHOLE:.1f} minutes of a core each, {options.samples:,} samples"
+    title = f"dcgan-64 on avatars, {options.size}x{options.size}, {options.minutes / WHOLE:.1f} minutes of a core each, {options.samples:,} samples"
     show(title, columns, rows)
     (paper, apart), (ours, ours_apart) = fids
     return [
