@@ -58,7 +58,10 @@ def against_the_paper(options: argparse.Namespace) -> list[Target]:
         ]  # fmt: skip
         rows.append([name, *values, f"{found['images']:,.0f}", *(f"{fid:.2f}" for fid in fids[-1])])
     columns = ["", "G's rate", "D's rate", "betas", "D:G", "images", "fid/instances", "fid/random"]
-    title = f"dcgan-64 on avatars, {options.size}x{options.size}, {options.minutes / WHOLE:.1f} minutes of a core each, {options.samples:,} samples"
+    title = (
+        f"dcgan-64 on avatars at {options.size}x{options.size}, {options.minutes / WHOLE:.1f} minutes of a core each, "
+        f"{options.samples:,} samples"
+    )
     show(title, columns, rows)
     (paper, apart), (ours, ours_apart) = fids
     return [
