@@ -56,9 +56,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_000, help="that the judges of pbt and rates see")
     parser.add_argument("--source", help="MNIST's IDX files, for pbt; a download where nothing is said")
     parser.add_argument("--avatars", default=str(SHARED / "avatars.zip"), help="the images of rates")
-    parser.add_argument(
-        "--size", type=int, default=64, help="of the images of rates, a side"
-    )
+    parser.add_argument("--size", type=int, default=64, help="of the images of rates, a side")
     parser.add_argument("--home", type=Path, default=Path("build/benchmarks"), help="for datasets")
     options = parser.parse_args()
     print(machine())
