@@ -14,7 +14,7 @@ from ganlib.errors import UserError
 from ganlib.files import canonical_digest, file_digest
 from ganlib.recipe import Recipe
 from ganlib.sampling import export_generator
-from ganlib.served import row_of
+from ganlib.served import COLUMNS, row_of
 from pipelines.signature import signature_of
 from pipelines.tracking import mlflow_client
 
@@ -65,7 +65,7 @@ def publish(
     domain_names: Sequence[str] = (),
     told: Mapping[str, Any] | None = None,
 ) -> Published:
-    """Register the generator of `checkpoint` as a version of `gan-<dataset_name>`, an output of the run `run_id`.
+    """Register the generator of `checkpoint` as a version of `registered_name`'s model, an output of the run `run_id`.
 
     The version's tags hold its `metrics`, of which `metric` (lower is better) ranks it. It gets the alias `champion`
     where it is the best of the versions that the same metric ranks on the same dataset digest. Scores on another digest
@@ -84,10 +84,10 @@ def publish(
     if not re.fullmatch(r"[\w.-]+", dataset_name):
         raise UserError(f"cannot publish for the dataset {dataset_name!r}: rename it to letters, digits, . _ and -")
     client = mlflow_client(tracking_uri)
-    name = f"gan-{dataset_name}"
     with tempfile.TemporaryDirectory() as folder:
         generator = Path(folder, "checkpoint")
         export_generator(checkpoint, generator)
+        name = registered_name(dataset_name, Recipe.load(generator / "recipe.yaml"))
         tags = {
             _CONTENT_TAG: _content_digest(generator),
             _DATASET_TAG: dataset_digest,
@@ -102,6 +102,16 @@ def publish(
     if champion:
         client.set_registered_model_alias(name, CHAMPION, mine.version)
     return Published(f"models:/{name}/{mine.version}", name, str(mine.version), champion)
+
+
+def registered_name(dataset_name: str, recipe: Recipe) -> str:
+    """`gan-<dataset_name>`, or `gan-<dataset_name>-by-text-and-box` where a request has to say these.
+
+    Generators of one dataset stand in for each other where they take the same requests; one that has to be told
+    something else is another model, whose champion is not taken from it by theirs.
+    """
+    told = [column for column, name in COLUMNS.items() if name in recipe.method.wants]
+    return "-by-".join([f"gan-{dataset_name}", *filter(None, ["-and-".join(told)])])
 
 
 def _log_model(

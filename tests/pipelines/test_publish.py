@@ -23,7 +23,8 @@ import ganlib
 from ganlib.errors import UserError
 from ganlib.sampling import load_sampler
 from pipelines import publish as publishing
-from pipelines.publish import Published, publish
+from pipelines.publish import Published, publish, registered_name
+from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client, open_run
 from tests.pipelines.conftest import Server, free_port, wait_for
 from tests.pipelines.published import DATASET, decoded, request, write_checkpoint
@@ -262,6 +263,23 @@ def test_a_served_model_answers_with_images_and_a_bad_request_with_400(serving: 
         status, answer = ask(serving, [record])
         assert status == 400
         assert complaint in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        ("mnist", "gan-drawings"),  # told the class or not, as a request likes
+        ("dcgan-64", "gan-drawings"),
+        ("avatars-text", "gan-drawings-by-text"),
+        ("placed-digits", "gan-drawings-by-text-and-box"),
+        ("placed-digits-keypoints", "gan-drawings-by-text-and-keypoints"),
+        ("facades", "gan-drawings-by-image"),
+        ("hair-domains", "gan-drawings-by-domain-and-image"),
+        ("hair-unpaired", "gan-drawings-by-domain-and-image"),
+    ],
+)
+def test_generators_that_are_asked_alike_are_one_registered_model(recipe: str, name: str) -> None:
+    assert registered_name("drawings", find_recipe(recipe, [])) == name
 
 
 def test_the_champion_is_the_best_on_its_dataset(tmp_path: Path, tracking_uri: str) -> None:
