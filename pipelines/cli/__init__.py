@@ -85,15 +85,6 @@ def train(
     tracking: TrackingOption = None,
 ) -> None:
     """Train a recipe, with checkpoints, evaluation beside the training, and a record in MLflow."""
-    from ganlib.data import Dataset
-    from ganlib.data.unpaired import epoch_images
-    from pipelines.kept import begun, note_begun
-    from pipelines.prepare import DatasetRequest
-    from pipelines.run_folder import find_run, new_run_name, newest_run
-    from pipelines.shipped import find_recipe
-    from pipelines.train import create_run
-    from pipelines.train import train as stage
-
     if apply_advice and like is None:
         raise UserError("--apply-advice changes the recipe of a run; name it with --from")
     if like is not None and (run or resume or source or kind):
@@ -104,6 +95,18 @@ def train(
         raise UserError(f"run {run} keeps its recipe; leave out {recipe}, or start a new run")
     if add_epochs and run is None and not resume:
         raise UserError("--add-epochs lengthens a run that is there; name it with --run, or say --resume")
+    from pipelines.shipped import find_recipe
+
+    found = None if recipe is None or like is not None else find_recipe(recipe, overrides_of(overrides, kind))
+    # Not before a mistake in the recipe has been said: Ray and MLflow take seconds to import.
+    from ganlib.data import Dataset
+    from ganlib.data.unpaired import epoch_images
+    from pipelines.kept import begun, note_begun
+    from pipelines.prepare import DatasetRequest
+    from pipelines.run_folder import find_run, new_run_name, newest_run
+    from pipelines.train import create_run
+    from pipelines.train import train as stage
+
     opened = open_home(home)
     uri = open_tracking(opened, tracking)
     if (own := begun(opened.path)) is not None:
@@ -112,7 +115,6 @@ def train(
         changes = [*([] if recipe is None else [recipe]), *(overrides or [])]
         folder = health.begun_like(opened, find_run(opened, like), changes, apply_advice)
     else:
-        found = None if recipe is None else find_recipe(recipe, overrides_of(overrides, kind))
         if run is not None:
             folder = find_run(opened, run)
         else:

@@ -129,7 +129,7 @@ def test_a_mistake_is_one_line_and_status_2(words, parts, tmp_path, capsys, monk
     said = refused(capsys, *words, "--home", tmp_path / "home")
     for part in parts:
         assert part in said
-    assert not list((tmp_path / "home" / "runs").iterdir())  # nothing half-begun stays
+    assert not list((tmp_path / "home").glob("runs/*"))  # nothing half-begun stays
 
 
 def idx(shape: tuple[int, ...], body: int) -> bytes:
