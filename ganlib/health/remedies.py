@@ -5,6 +5,7 @@ Each remedy is a function of the recipe that suggests overrides; of these are ke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from ganlib.recipe import Recipe
 
 WIDEST = 4096
 """Units of a layer past which a generator is not made wider by advice."""
+
+FAR_APART = 10.0
+"""Times G's rate that D's is where neither is to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,15 @@ def slower(recipe: Recipe, factor: float) -> Iterator[str]:
 
 
 def weaker_discriminator(recipe: Recipe) -> Iterator[str]:
-    """D slower than it was and than G, and stepped no oftener (a critic has to be ahead: it keeps its steps)."""
+    """D slower than it was and than G, and stepped no oftener (a critic has to be ahead: it keeps its steps).
+
+    Rates that are far apart meet in the middle: it may be G's that is out of place.
+    """
     theirs, ours = recipe.optim.discriminator, recipe.optim.generator
     like_ours = ours.lr if theirs.kind == ours.kind else theirs.lr
+    if theirs.lr > FAR_APART * like_ours:
+        like_ours = math.sqrt(theirs.lr * ours.lr)
+        yield f"optim.generator.lr={like_ours:.4g}"
     yield f"optim.discriminator.lr={min(theirs.lr / 2, like_ours):.4g}"
     if getattr(recipe.method, "objective", "") != "wasserstein":
         yield "train.steps.discriminator=1"

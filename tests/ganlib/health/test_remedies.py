@@ -77,6 +77,13 @@ def test_a_discriminator_that_wins_is_slowed_and_bounded() -> None:
     assert changed.method.penalty.kind == "r1"
 
 
+def test_rates_that_are_far_apart_meet_in_the_middle() -> None:
+    apart = ["optim.discriminator.lr=1e-1", "optim.generator.lr=1e-5"]
+    said = diagnosed(*apart, **SICK["discriminator-winning"])["discriminator-winning"]
+    changed = amended(recipe(*apart), [said])[0]
+    assert changed.optim.discriminator.lr == changed.optim.generator.lr == 1e-3  # whose square is 1e-6
+
+
 def test_a_collapse_of_unequal_rates_is_mended_by_equal_ones() -> None:
     said = diagnosed("optim.discriminator.lr=1e-4", **SICK["mode-collapse"])["mode-collapse"]
     changed = amended(recipe("optim.discriminator.lr=1e-4"), [said])[0]
