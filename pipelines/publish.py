@@ -111,7 +111,7 @@ def registered_name(dataset_name: str, recipe: Recipe) -> str:
     something else is another model, whose champion is not taken from it by theirs.
     """
     told = [column for column, name in COLUMNS.items() if name in recipe.method.wants]
-    return "-by-".join([f"gan-{dataset_name}", *filter(None, ["-and-".join(told)])])
+    return f"gan-{dataset_name}" + (f"-by-{'-and-'.join(told)}" if told else "")
 
 
 def _log_model(
