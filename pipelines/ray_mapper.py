@@ -43,11 +43,12 @@ class RayMapper:
         import ray
         from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-        from pipelines.cluster import connect
+        from pipelines.cluster import connect, most_of
 
         here = cores()
         connect(self.workers or here, object_store_bytes=200 << 20)
-        most = self.workers or (int(ray.cluster_resources()["CPU"]) if cluster_is_named() else here)
+        # A cluster may have no node that works as yet: a task that waits has its autoscaler bring one.
+        most = self.workers or (max(1, int(most_of("CPU"))) if cluster_is_named() else here)
         # In a list: Ray would fetch a bare reference for every task.
         plan = [ray.put((writer, list(tasks)))]
         write = ray.remote(_write)

@@ -33,6 +33,8 @@ SchedulerName = Literal["none", "asha", "median", "pbt"]
 QUANTILE = 0.25
 """Share of a population that takes over the weights of as many of the best (Jaderberg et al. 2017, appendix A)."""
 
+WORST = 1e300
+"""What a bad trial has in Tune's median, which leaves infinities out."""
 
 DIED = "actor died"
 """What Ray says of a lost process, in the file that Tune leaves of an error."""
@@ -62,7 +64,7 @@ class Stopping(FIFOScheduler):
             self._inner = MedianStoppingRule("time", "value", mode, grace_period=1, min_time_slice=math.inf)
         self._handles: dict[int, Handle] = {}
         self._told: set[tuple[int, int]] = set()
-        self._worst = 0.0
+        self._worst = WORST if mode == "min" else -WORST
         # In the order in which they came, the rule decides again as it did.
         for _, number, place, value in sorted(self._events(), key=lambda event: event[0]):
             self._tell(number, place, value)
@@ -105,13 +107,10 @@ class Stopping(FIFOScheduler):
         if number not in self._handles:
             self._handles[number] = Handle(number)
             self._inner.on_trial_add(None, self._handles[number])
-        if math.isfinite(value):
-            self._worst = (max if self._ledger.study.mode == "min" else min)(self._worst, value)
         if self._name == "asha":
             # Time is 1, 3, 9, ... at the rungs, whatever images they are at.
             time, score = REDUCTION**place, _bounded(value)
         else:
-            # Tune's median leaves infinities out.
             time, score = place + 1, value if math.isfinite(value) else self._worst
         decision: str = self._inner.on_trial_result(None, self._handles[number], {"time": time, "value": score})
         return decision

@@ -151,7 +151,8 @@ def _optuna_distribution(distribution: Distribution) -> Any:
 
 
 def _as_optuna(distribution: Distribution, value: Any) -> Any:
-    return as_yaml(value) if isinstance(distribution, Choice) else value
+    # A recipe's own 1.0 is the 1 of a list, whose text Optuna knows.
+    return as_yaml(distribution.values[distribution.index(value)]) if isinstance(distribution, Choice) else value
 
 
 def _suggest(trial: optuna.Trial, path: str, distribution: Distribution) -> Any:

@@ -110,7 +110,7 @@ def run_study(
     places = resources.places()
     if _unfinished(study) or len(searched(study)) < study.trials_wanted:
         _search(ledger, objective, resources, places, points, seconds)
-    if finalists_wanted and winner(study) is not None:
+    if finalists_wanted and finalists(study, 1):  # whatever of the finals has begun before a kill
         _finals(ledger, objective, resources, places, finalists_wanted, seeds, say)
     study.best = winner(study)
     study.ended = time.time()

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.tuning.analytic import make_ledger
+from tests.tuning.analytic import Analytic, make_ledger
 from tuning.finals import finalists, finals, winner
 from tuning.ledger import Ledger
 from tuning.record import Reading
+from tuning.study import Resources, run_study
 
 
 def study(
@@ -81,6 +82,22 @@ def test_where_all_finalists_went_bad_none_of_them_is_the_best(tmp_path: Path) -
     bad = {0: [(1.0, 0.1, 9), (None, 0, 0)], 1: [(None, 0, 0), (None, 0, 0)]}
     assert winner(study(tmp_path / "third", searched, bad).study) == 2
     assert winner(study(tmp_path / "none", searched[:2], bad).study) is None
+
+
+def test_finals_that_were_killed_as_every_finalist_had_a_run_to_end_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = study(tmp_path, [("finished", [9, 9, 9, 2.0]), ("finished", [9, 9, 9, 1.0])])
+    ledger.study.trials_wanted = 2
+    running = [ledger.begin({}, 1, repeats=origin) for origin in (0, 1)]
+
+    def finish(ledger: Ledger, *told: object) -> None:
+        for trial, value in zip(running, (3.0, 4.0), strict=True):
+            ledger.read(trial.number, 0, Reading(images=1, seconds=1, value=value), "finished")
+
+    monkeypatch.setattr(Resources, "places", lambda resources: 1)
+    monkeypatch.setattr("tuning.study._finals", finish)
+    assert run_study(ledger, Analytic(), Resources(), finalists_wanted=2, seeds=1).best == 0
 
 
 def test_no_good_trial_no_best(tmp_path: Path) -> None:

@@ -105,6 +105,15 @@ def test_the_median_rule_by_hand(tmp_path: Path) -> None:
     assert told.read(4, 0, 5.1) == STOP
 
 
+def test_trials_that_went_bad_before_all_others_are_the_worst_of_the_median(tmp_path: Path) -> None:
+    """Three that have no reading: whatever comes first is better than these, and so is what is better than that."""
+    told = Told(make_ledger(tmp_path, "median"), "median")
+    told.begin(7)
+    for number in range(3):
+        told.ledger.end(number, "unhealthy")
+    assert [told.read(number, 0, value) for number, value in ((3, 5.0), (4, 4.0), (5, 3.0), (6, 2.0))] == [GO] * 4
+
+
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_a_scheduler_from_a_record_decides_as_one_that_was_there(name: str, tmp_path: Path) -> None:
     """At every point of a study, what is decided next does not depend on whether the driver was killed there."""

@@ -130,6 +130,18 @@ def test_points_to_start_from() -> None:
     assert starting_points(narrow) == []
 
 
+@pytest.mark.parametrize("search", ["random", "tpe", "tpe-cost"])
+def test_a_recipe_of_1_0_starts_where_a_list_says_1(search: str) -> None:
+    space = Space.parse(find_recipe("wgan-gp"), {"optim.*.betas": "choice([0, 0.9], [0.5, 0.999])"})
+    (point,) = starting_points(space)
+    assert point == {"optim.*.betas": [0.0, 0.9]}
+    study = fresh(space, search)
+    reading = Reading(images=100, seconds=1, value=2.0)
+    study.trials.append(Trial(number=0, values=point, seed=0, began=0, status="finished", readings=[reading]))
+    study.trials.append(Trial(number=1, values=point, seed=0, began=0))
+    assert propose(space, study, 2)["optim.*.betas"] in ([0, 0.9], [0.5, 0.999])
+
+
 def test_draws_that_are_never_a_recipe_are_said_so() -> None:
     """A batch of at most eight among forty workers."""
     recipe = DIGITS.with_overrides("workers=40")
