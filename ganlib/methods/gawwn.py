@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ganlib.data.batches import Batch
+from ganlib.diffaug import DiffAugment
 from ganlib.methods.base import DataShape, SampleRequest
 from ganlib.methods.blocks import between
 from ganlib.methods.game import Given
@@ -40,6 +41,11 @@ class GawwnConfig(TextGameConfig):
             network.check(data.image)
         if self.where == "keypoints" and not data.keypoints:
             raise ValueError("method.where=keypoints needs some: give their number as data.keypoints")
+        if isinstance(self.augment, DiffAugment) and self.augment.translation:
+            raise ValueError(
+                "the discriminator is told a place in the image, and method.augment would move the image alone; "
+                "set method.augment.translation=false"
+            )
 
     def build(self, data: DataShape) -> Gawwn:
         return Gawwn(self, data)

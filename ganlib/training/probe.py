@@ -83,7 +83,8 @@ def untouched(method: Method) -> Iterator[None]:
 
 
 def spreads(real: Tensor, fake: Tensor, world: World) -> dict[str, Tensor]:
-    """How fakes [n, ...] lie about real images [n, ...] of the global batch, as plain numbers; {} for a small batch.
+    """How fakes [n, ...] lie about real images [n, ...] of the global batch, as plain numbers; {} for a small batch,
+    and where the real images are all one.
 
     `variety`: the root mean square distance between two fakes over that between two real images (the mean of |a - b|^2
     over pairs is twice the trace of the covariance, which sums over workers exactly). 1 where fakes are as different
@@ -93,12 +94,11 @@ def spreads(real: Tensor, fake: Tensor, world: World) -> dict[str, Tensor]:
     """
     fake = fake[:, : real.shape[1]]  # a fake may carry, as further channels, what it was told
     (m_real, trace_real, count), (m_fake, trace_fake, _) = (_moments(x, world) for x in (real, fake))
-    if count < FEWEST:
+    if count < FEWEST or not trace_real > 0:
         return {}
-    scale = trace_real.clamp(min=torch.finfo(torch.float64).tiny)
     by_chance = (trace_real + trace_fake) / count
     apart = ((m_real - m_fake).square().sum() - by_chance).clamp(min=0)
-    return {"variety": (trace_fake / scale).sqrt(), "shift": (apart / scale).sqrt()}
+    return {"variety": (trace_fake / trace_real).sqrt(), "shift": (apart / trace_real).sqrt()}
 
 
 def _moments(images: Tensor, world: World) -> tuple[Tensor, Tensor, int]:

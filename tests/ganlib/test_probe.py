@@ -90,3 +90,9 @@ def test_without_held_out_images_enough_for_a_batch_none_are_judged(digits16: Da
     (tick,) = Trainer(recipe, digits16).run()
     assert "d_heldout" not in tick.metrics
     assert {"variety", "shift"} <= tick.metrics.keys()
+
+
+def test_of_real_images_that_are_all_one_nothing_is_said() -> None:
+    """Masks of a batch may all be empty: a ratio to no spread would end a healthy run as one that diverged."""
+    fakes = torch.randn(FEWEST, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert spreads(torch.full_like(fakes, -1.0), fakes, World()) == {}

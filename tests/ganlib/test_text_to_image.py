@@ -343,6 +343,9 @@ def test_datasets_and_recipes_that_do_not_fit(tmp_path: Path, dataset: Dataset) 
         Trainer(tiny("keypoints", "data.keypoints=2"), dataset)
     with pytest.raises(UserError, match=r"give their number as data.keypoints"):
         tiny("keypoints", "data.keypoints=0")
+    with pytest.raises(UserError, match=r"would move the image alone; set method\.augment\.translation=false"):
+        tiny("boxes", "method.augment={kind: adaptive}")
+    tiny("boxes", "method.augment={kind: adaptive, translation: false}")
     with pytest.raises(UserError, match="'mlp' has no last map to lay a text beside"):
         tiny("gan-cls", "method.matching=concatenation", "method.discriminator={kind: mlp}")
     with pytest.raises(UserError, match="at least twice as wide as its map of 16 cells, not 16x16"):

@@ -40,7 +40,7 @@ class AttributesSource(FilesSource):
     kind = "attributes"
 
     def __init__(self, tree: FileTree, reading: Reading = Reading(), table: str | None = None) -> None:
-        super().__init__(tree, reading)
+        super().__init__(tree, reading, table)
         images = image_names(tree)
         table = table or attribute_table(tree)
         if table is None:

@@ -45,7 +45,7 @@ class CaptionsSource(FilesSource):
     kind = "captions"
 
     def __init__(self, tree: FileTree, reading: Reading = Reading(), table: str | None = None) -> None:
-        super().__init__(tree, reading)
+        super().__init__(tree, reading, table)
         images = image_names(tree)
         found = [table] if table is not None else caption_tables(tree, reading)
         # Of text files, captions are read when their image is: there may be as many as images.
@@ -89,9 +89,11 @@ class CaptionsSource(FilesSource):
                 self._faults.append((name, str(error)))
 
     def _of_tables(self, images: Sequence[str], found: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        finder = tables.Finder(images)
         captions: dict[str, list[str]] = {}
         for table in found:
+            # A table in the folder of a split calls none of another's images, which may have the same names.
+            folder = posixpath.join(posixpath.dirname(table), "")
+            finder = tables.Finder([image for image in images if image.startswith(folder)])
             columns = tables.caption_columns(self.tree, table, self.reading)
             if columns.image is None or columns.caption is None:
                 lacking = "image" if columns.image is None else "caption"

@@ -16,10 +16,13 @@ _TEST_FOLDERS = {"test", "val", "valid", "validation"}
 
 
 class FilesSource(Source):
-    """A source whose records come from files of a tree. `_set_records` is called once, while it is opened."""
+    """A source whose records come from files of a tree. `_set_records` is called once, while it is opened.
 
-    def __init__(self, tree: FileTree, reading: Reading) -> None:
-        self.tree, self.reading = tree, reading
+    table: the one of its files that a person named; another beside it would be another source.
+    """
+
+    def __init__(self, tree: FileTree, reading: Reading, table: str | None = None) -> None:
+        self.tree, self.reading, self._named = tree, reading, [table] if table else []
         self.name, self.location = tree.name, tree.location
         self._faults: list[tuple[str, str]] = []
 
@@ -47,7 +50,9 @@ class FilesSource(Source):
 
     def fingerprint(self) -> str:
         # All files of the tree: those that are passed over might be what makes a fault, or a class.
-        return canonical_digest([self.kind, self.reading.model_dump(exclude={"kind"}), self.tree.fingerprint()])
+        return canonical_digest(
+            [self.kind, self.reading.model_dump(exclude={"kind"}), self.tree.fingerprint(), *self._named]
+        )
 
 
 def is_image(name: str) -> bool:

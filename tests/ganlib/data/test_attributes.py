@@ -105,3 +105,11 @@ def test_without_a_table_or_with_two_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"two tables of attributes, list_attr_a.txt and list_attr_b.txt; leave one"):
         open_source(folder)
     assert open_source(folder / "list_attr_a.txt").kind == "attributes"
+
+
+def test_a_table_that_is_named_is_another_source_than_the_one_beside_it(tmp_path: Path) -> None:
+    turned = TABLE.replace(" 1", " x").replace("-1", "1").replace(" x", " -1")
+    as_folder(tmp_path, IMAGES | {"list_attr_a.txt": TABLE, "list_attr_b.txt": turned})
+    first, second = (open_source(tmp_path / f"list_attr_{name}.txt") for name in "ab")
+    assert domains(first) == named(ALL) != domains(second)
+    assert first.fingerprint() != second.fingerprint()

@@ -215,3 +215,22 @@ def test_real_avatars() -> None:
     assert drawn.faults == []
     for index in range(0, len(drawn.names), 100):
         assert drawn.read(index).domains == by_hand[drawn.names[index]]
+
+
+def test_a_table_that_is_named_is_another_source_than_the_one_beside_it(tmp_path: Path) -> None:
+    """Prepared data are found again by the fingerprint."""
+    as_folder(tmp_path, pngs("1.png") | {"a.csv": "file,caption\n1.png,one\n", "b.csv": "file,caption\n1.png,two\n"})
+    first, second = (open_source(tmp_path / name) for name in ("a.csv", "b.csv"))
+    assert (captions(first), captions(second)) == ({"1.png": ("one",)}, {"1.png": ("two",)})
+    assert first.fingerprint() != second.fingerprint()
+
+
+def test_a_splits_table_calls_none_of_the_other_splits_images(tmp_path: Path) -> None:
+    images = pngs("train/1.png", "test/1.png", "test/2.png")
+    tables = {
+        "train/captions.csv": "file,caption\n1.png,one\n2.png,lost\n",
+        "test/captions.csv": "file,caption\n1.png,won\n2.png,two\n",
+    }
+    source = open_source(as_folder(tmp_path, images | tables))
+    assert captions(source) == {"train/1.png": ("one",), "test/1.png": ("won",), "test/2.png": ("two",)}
+    assert source.faults == [("2.png", "a caption whose image is missing")]
