@@ -6,6 +6,7 @@ from itertools import chain
 
 import numpy as np
 
+from ganlib.evaluation.memorisation import memorised_by_chance
 from ganlib.health.history import History, median
 from ganlib.health.remedies import augmented, moved, penalised_more, scaled
 from ganlib.health.rule import by_evaluations, by_ticks
@@ -21,7 +22,7 @@ TELLS = 0.1
 
 MEMORISED, COPIES = 0.1, 0.5
 """The share of samples that lie nearer to a training image than all but the nearest percent of held-out images do: ten
-times that percent, and half of all."""
+times that percent, where there are enough of those for chance not to do it (`memorised_by_chance`); and half of all."""
 
 ONE_LEVEL = 1 / 255
 """An L1 below which no answer can be told from the truth: a grey level."""
@@ -69,11 +70,13 @@ def _overfitted(history: History) -> list[Verdict]:
 def _memorised(history: History) -> list[Verdict]:
     # Of extractors the one that says the worst: what one cannot tell apart, another can.
     worst_first = sorted(history.evaluations("memorised").items(), key=lambda one: -one[1][-1][1])
+    held_out = history.latest("samples_floor")
+    bound = max(MEMORISED, memorised_by_chance(round(held_out))) if held_out else MEMORISED
     for metric, points in worst_first:
         value, recipe = points[-1][1], history.recipe
         found = by_evaluations(
             history,
-            [(images, share >= MEMORISED) for images, share in points],
+            [(images, share >= bound) for images, share in points],
             "memorisation",
             "severe" if value >= COPIES else "mild",
             f"{100 * value:.0f} % of the samples are nearer to a training image than real images are to each other",

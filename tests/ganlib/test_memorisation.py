@@ -10,6 +10,7 @@ from ganlib.data import Dataset
 from ganlib.evaluation.memorisation import (
     LOW,
     memorisation_distance,
+    memorised_by_chance,
     memorised_share,
     memory_radius,
     mifid,
@@ -46,6 +47,15 @@ def test_held_out_images_themselves_are_below_their_own_quantile_by_its_share() 
     )  # below the eleventh, by LOW of 1,000 steps
     # Where held-out images are copies too, nothing can be told.
     assert memorised_share(np.zeros(5), memory_radius(np.zeros(5))) == (0, 0)
+
+
+@pytest.mark.parametrize("held_out", [12, 150])
+def test_a_generator_that_remembers_nothing_has_more_than_chance_gives_once_in_a_hundred(held_out: int) -> None:
+    random = np.random.default_rng(0)
+    radii = np.array([memory_radius(random.random(held_out)) for _ in range(20_000)])
+    # Of uniform distances the share below a radius is the radius. 200 of 20,000 by 4.3 deviations of 14.
+    assert abs(int((radii > memorised_by_chance(held_out)).sum()) - 200) <= 60
+    assert memorised_by_chance(1) == pytest.approx(0.99)  # below one uniform number lies 0.99 once in a hundred
 
 
 def test_the_distance_of_memorisation_is_the_mean_least_angle() -> None:

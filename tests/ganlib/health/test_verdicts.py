@@ -310,6 +310,10 @@ def test_samples_that_are_training_images_are_memorised() -> None:
     # By whichever extractor they are; the worst is what is said.
     both = {"memorised/classifier": [0.01], "memorised/random": [0.6], "memorised/instances": [0.2]}
     assert diagnosed(evaluations=both)["memorisation"].evidence == {"memorised/random": 0.6}
+    # Below the nearest of 12 held-out images chance alone has 0.2 of what is new (1 - 0.01^(1/12) = 0.32), not 0.35.
+    few = {"samples_floor": [12.0]}
+    assert diagnosed(evaluations=few | {"memorised/classifier": [0.2]}) == {}
+    assert diagnosed(evaluations=few | {"memorised/classifier": [0.35]})["memorisation"].severity == "mild"
 
 
 def test_equilibrium_is_a_draw_of_fakes_that_lie_as_the_data_does() -> None:
