@@ -295,10 +295,15 @@ def override_fields(values: dict[str, Any], overrides: Iterable[str]) -> dict[st
     """A copy of nested `values` with the fields changed that `overrides` name."""
     if isinstance(values.get("method"), dict):  # its kind may go unsaid, and is this one then
         values = {**values, "method": {"kind": "noise-to-image", **values["method"]}}
-    # Kinds first: the other fields of a part belong to its kind, in whatever order they were typed.
-    for override in sorted(overrides, key=lambda word: not word.partition("=")[0].endswith(".kind")):
+    # Kinds first, a part's before those of its own parts: what a part has belongs to its kind, in whatever order typed.
+    for override in sorted(overrides, key=_kinds_first):
         values = override_field(values, override)
     return values
+
+
+def _kinds_first(override: str) -> tuple[bool, int]:
+    path = override.partition("=")[0]
+    return (False, path.count(".")) if path.endswith(".kind") else (True, 0)
 
 
 def override_field(values: dict[str, Any], override: str) -> dict[str, Any]:
@@ -310,10 +315,11 @@ def override_field(values: dict[str, Any], override: str) -> dict[str, Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"override {override!r}: the value is not YAML") from error
-    return _assign(values, path.split("."), value)
+    return _assign(values, path.split("."), value, [Recipe])
 
 
-def _assign(values: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+def _assign(values: dict[str, Any], path: list[str], value: Any, models: list[type[BaseModel]]) -> dict[str, Any]:
+    """A copy of `values`, which are of one of the `models`, with the value at the path. `*` is any part."""
     head, *rest = path
     changed = dict(values)
     keys = [key for key in values if isinstance(values[key], dict)] if head == "*" and rest else [head]
@@ -322,17 +328,27 @@ def _assign(values: dict[str, Any], path: list[str], value: Any) -> dict[str, An
     for key in keys:
         if not rest:
             changed[key] = value
-            # The other fields of a part belong to the kind that it was: `penalty.kind=none` leaves gamma behind.
-            if key == "kind" and values.get("kind") != value:
+            # The other fields of a part belong to the kind that it was (`penalty.kind=none` leaves gamma behind), but
+            # where one model is of both kinds (a decay, linear or cosine, starts when it did).
+            if key == "kind" and values.get("kind") != value and not _of_one_model(values, value, models):
                 changed = {"kind": value}
         else:
+            whole = [model for model in models if values.get("kind") in _tags(model)] or models
+            fields = [model.model_fields[key] for model in whole if key in model.model_fields]
+            parts = list(dict.fromkeys(part for field in fields for part in _models(field.annotation)))
             below = values.get(key)
-            changed[key] = _assign(below if isinstance(below, dict) else {}, rest, value)
+            changed[key] = _assign(below if isinstance(below, dict) else {}, rest, value, parts)
     # Images and epochs are two ways to say one length: the later word counts.
     for given, other in (("images", "epochs"), ("epochs", "images")):
         if head == given and not rest and value is not None and values.get(other) is not None:
             changed[other] = None
     return changed
+
+
+def _of_one_model(values: dict[str, Any], kind: Any, models: list[type[BaseModel]]) -> bool:
+    """Whether `values` are of the model that has the `kind` too."""
+    given = values.get("kind")
+    return any(kind in _tags(model) and (given in _tags(model) or len(models) == 1) for model in models)
 
 
 def explain(error: ValidationError, root: type[BaseModel] = Recipe) -> str:
@@ -374,6 +390,8 @@ def _walk(model: type[BaseModel], path: list[str]) -> tuple[type[BaseModel] | No
         shown.append(part)
         if position == len(path) - 1:
             break
+        if part.isdigit():  # one of several of a model
+            continue
         annotation = here.model_fields[part].annotation if here and part in here.model_fields else None
         options = list(_models(annotation))
         here = options[0] if len(options) == 1 else None
@@ -383,7 +401,7 @@ def _walk(model: type[BaseModel], path: list[str]) -> tuple[type[BaseModel] | No
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType) or hasattr(annotation, "__metadata__"):
+    elif get_origin(annotation) in (Union, types.UnionType, tuple) or hasattr(annotation, "__metadata__"):
         for option in get_args(annotation):
             yield from _models(option)
 

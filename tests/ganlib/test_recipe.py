@@ -13,8 +13,8 @@ from ganlib.methods.noise_to_image import LatentConfig
 from ganlib.networks.dcgan import DCGANGeneratorConfig
 from ganlib.networks.mlp import MLPGeneratorConfig
 from ganlib.penalties import R1Config
-from ganlib.recipe import Recipe
-from ganlib.training.optimizers import SGD, Adam
+from ganlib.recipe import Recipe, override_fields
+from ganlib.training.optimizers import SGD, Adam, Decay
 
 from .conftest import TINY, tiny_recipe
 
@@ -155,6 +155,10 @@ def test_workers_are_a_number_or_bounds(given: str, workers: int | tuple[int, in
         ("*.lr=3", "no field 'data.lr'"),
         ("method.*.width=8", "no field 'method.latent.width' (allowed here: dim, distribution)"),
         ("optim.*=1", "no field 'optim.*'"),
+        (
+            "train.schedule=[{images: 100, fields: {train.steps.generator: 2}, field: 1}]",
+            "there is no field 'train.schedule.0.field'; did you mean 'train.schedule.0.fields'? (allowed here: fields, ",
+        ),
         # A kind that is not there.
         (
             "method.generator.kind=convnets",
@@ -247,6 +251,24 @@ def test_a_recipe_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_kind_that_goes_unsaid_is_not_changed_by_being_said() -> None:
     assert parse("method.kind=noise-to-image") == parse()
+
+
+def test_a_kind_of_the_same_model_keeps_the_other_fields() -> None:
+    decaying = parse("optim.generator.decay={kind: cosine, start: 0.5, floor: 0.02}")
+    linear = decaying.with_overrides("optim.*.decay.kind=linear").optim
+    assert linear.generator.decay == Decay(kind="linear", start=0.5, floor=0.02)
+    assert linear.discriminator.decay == Decay(kind="linear")
+    network = {"kind": "unet", "width": 16, "norm": "instance"}
+    method = {"method": {"kind": "pix2pix", "generator": network}}
+    changed = override_fields(method, ["method.generator.kind=encoder-decoder"])
+    assert changed["method"]["generator"] == network | {"kind": "encoder-decoder"}
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_part_s_kind_is_before_those_of_its_own_parts(way: int) -> None:
+    overrides = ["method.kind=pix2pix", "method.generator.kind=encoder-decoder", "method.generator.width=8"][::way]
+    method = override_fields({"method": {"kind": "gawwn", "width": 3}}, overrides)["method"]
+    assert method == {"kind": "pix2pix", "generator": {"kind": "encoder-decoder", "width": 8}}
 
 
 def test_the_order_of_overrides_is_their_kinds_first() -> None:
