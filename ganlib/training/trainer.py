@@ -250,6 +250,7 @@ class Trainer:
         It may be recorded, and played again for a later round: whatever differs from round to round is asked of
         `self.draws`, or of `Method.occasion`.
         """
+        self.draws.again()  # a recording that failed asked for some of them
         steps = self.recipe.train.steps
         fakes: Tensor | None = None
         latents: Tensor | None = None

@@ -157,7 +157,7 @@ def test_workers_are_a_number_or_bounds(given: str, workers: int | tuple[int, in
         ("optim.*=1", "no field 'optim.*'"),
         (
             "train.schedule=[{images: 100, fields: {train.steps.generator: 2}, field: 1}]",
-            "there is no field 'train.schedule.0.field'; did you mean 'train.schedule.0.fields'? (allowed here: fields, ",
+            "there is no field 'train.schedule.0.field'; did you mean 'train.schedule.0.fields'? (allowed here: f",
         ),
         # A kind that is not there.
         (

@@ -122,10 +122,11 @@ class Asking(nn.Module):
         return self.network(x) * (1.0 if x.sum().item() > -1e9 else 0.0)
 
 
+@pytest.mark.parametrize("overrides", [[], ["method.instance_noise.sigma=0.5"]], ids=["plain", "instance noise"])
 def test_a_network_that_asks_the_device_trains_all_the_same(
-    digits16: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    overrides: list[str], digits16: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recipe = tiny_recipe(tmp_path, EXACT, "train.images=320")
+    recipe = tiny_recipe(tmp_path, EXACT, "train.images=320", *overrides)
     tape = Tape()
     plain, asking = Trainer(recipe, digits16, "cpu"), Trainer(recipe, digits16, "cpu", recorder=tape)
     asking.method.discriminator.forward = Asking(asking.method.discriminator.forward).forward  # type: ignore[method-assign]
