@@ -207,10 +207,11 @@ class MethodConfig(Config):
         """The smallest batch that it can be trained on: batch norm of vectors takes two."""
         return 2
 
-    def fitted(self, dataset: Dataset) -> Self:
+    def fitted(self, dataset: Dataset, begun: MethodConfig | None = None) -> Self:
         """This config with what it takes from the dataset that it is trained on; itself where that is nothing.
 
-        A run starts with it, and its checkpoints hold it. Raises UserError where the dataset has not what is needed.
+        A run starts with it, and its checkpoints hold it; one that goes on has it from there (`begun`). Raises
+        UserError where the dataset has not what is needed.
         """
         return self
 

@@ -14,7 +14,7 @@ from ganlib.data.batches import Batch, quantise
 from ganlib.data.dataset import Dataset
 from ganlib.data.split import Split
 from ganlib.draws import Draws
-from ganlib.methods.base import Loss, SampleRequest
+from ganlib.methods.base import Loss, MethodConfig, SampleRequest
 from ganlib.methods.blocks import between, in_blocks, latents_of
 from ganlib.methods.game import GameConfig, GameMethod, Given
 from ganlib.methods.noise_to_image import LatentConfig
@@ -53,16 +53,20 @@ class TextGameConfig(GameConfig):
     def interpolates(self) -> bool:
         return True
 
-    def fitted(self, dataset: Dataset) -> Self:
+    def fitted(self, dataset: Dataset, begun: MethodConfig | None = None) -> Self:
         """With the words of the dataset's training captions as vocabulary, where none is given.
 
-        Vectors of whole texts have to be there of the held-out captions too: none takes the place of another.
+        Vectors of whole texts have to be there of the held-out captions too: none takes the place of another. A run
+        that goes on knows each text by the place that it had at first, whatever its file's order is now.
         """
+        text = self.text
+        if not text.vocabulary and isinstance(begun, TextGameConfig):
+            text = text.model_copy(update={"vocabulary": begun.text.vocabulary})
         captions = dataset.split("train").column("captions")
         assert captions is not None, "training.fit.require_fit sees to it"
         if self.text.vectors is not None:
             captions = [*captions, *(dataset.split("test").column("captions") or ())]
-        return self.model_copy(update={"text": self.text.fitted(captions, f"dataset {dataset.name}")})
+        return self.model_copy(update={"text": text.fitted(captions, f"dataset {dataset.name}")})
 
     def check_request(self, request: SampleRequest) -> None:
         super().check_request(request)

@@ -100,7 +100,8 @@ class Trainer:
         dataset = self.dataset
         begun = resumed.progress.images - resumed.progress.tick_images if resumed is not None else 0
         recipe = self.recipe.at(begun)
-        recipe = self.recipe = recipe.model_copy(update={"method": recipe.method.fitted(dataset)})
+        method = recipe.method.fitted(dataset, None if resumed is None else resumed.recipe.method)
+        recipe = self.recipe = recipe.model_copy(update={"method": method})
         train, split = recipe.train, dataset.split("train")
         self.progress = self._settled(split) if resumed is None else resumed.progress
         pairing = recipe.method.pairing
