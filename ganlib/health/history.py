@@ -27,10 +27,14 @@ EARLY = 1 / 10
 
 
 class History:
-    """`metrics`: name -> [(images seen, value), ...] by rising images, ticks' and evaluations' alike."""
+    """`metrics`: name -> [(images seen, value), ...] by rising images, ticks' and evaluations' alike.
+
+    `recipe` is the run's as its schedule has it by the last of them.
+    """
 
     def __init__(self, metrics: Mapping[str, Points], recipe: Recipe):
-        self.metrics, self.recipe = metrics, recipe
+        self.metrics = metrics
+        self.recipe = recipe = recipe.at(max((points[-1][0] for points in metrics.values() if points), default=0))
         self.objective: ObjectiveName = getattr(recipe.method, "objective", "non-saturating")
         self.played = getattr(recipe.method, "adversarial", 1) != 0
         """Whether the generator minds what D says: not under L1 alone, where D learns beside it and changes nothing."""

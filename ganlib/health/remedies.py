@@ -5,14 +5,17 @@ Each remedy is a function of the recipe that suggests overrides; of these are ke
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ganlib.errors import UserError
 from ganlib.health.verdict import Verdict
 from ganlib.losses import OBJECTIVES
+from ganlib.methods.game import NoAugment
 from ganlib.penalties import ClipConfig, LineConfig, NoPenalty
 from ganlib.recipe import Recipe
 
@@ -51,17 +54,38 @@ def amended(recipe: Recipe, verdicts: Iterable[Verdict]) -> tuple[Recipe, list[C
 
 
 def applicable(recipe: Recipe, overrides: Iterable[str]) -> tuple[Recipe, tuple[str, ...]]:
-    """The recipe with those of the overrides, one after the other, that validate and change it; and these."""
+    """The recipe with those of the overrides, one after the other, that validate and change it; and these.
+
+    What an override sets its schedule sets no more: it would be undone on the way.
+    """
     kept: list[str] = []
     for override in overrides:
         try:
-            changed = recipe.with_overrides(override)
+            changed = recipe.with_overrides(override, *_unscheduled(recipe, override.partition("=")[0]))
         except UserError:  # this recipe has no such field, or it would not fit the rest
             continue
         if changed != recipe:
             recipe = changed
             kept.append(override)
     return recipe, tuple(kept)
+
+
+def _unscheduled(recipe: Recipe, path: str) -> Iterator[str]:
+    """The recipe's schedule without the field at `path`, and those of its parts; nothing where it has none of them."""
+
+    def left(field: str) -> list[str]:
+        if "*" not in field:
+            return [] if field == path or field.startswith(f"{path}.") else [field]
+        named = [name for name in recipe.flat() if fnmatchcase(name, field)]
+        return [field] if path not in named else [name for name in named if name != path]
+
+    changes = [
+        (change.images, {name: value for field, value in change.fields.items() for name in left(field)})
+        for change in recipe.train.schedule
+    ]
+    schedule = [{"images": images, "fields": fields} for images, fields in changes if fields]
+    if schedule != [change.model_dump(mode="json") for change in recipe.train.schedule]:
+        yield f"train.schedule={json.dumps(schedule)}"
 
 
 def slower(recipe: Recipe, factor: float) -> Iterator[str]:
@@ -113,11 +137,13 @@ def penalised_more(recipe: Recipe) -> Iterator[str]:
 
 
 def augmented(recipe: Recipe) -> Iterator[str]:
-    """Differentiable augmentation, against less data than D can learn by heart.
+    """Differentiable augmentation where there is none, against less data than D can learn by heart.
 
     Steered by how far D overfits, where D's logits tell; its published speed is for runs of millions of images: a
     quarter of a shorter one takes it all the way. Else of every image, as Zhao et al. 2020 have it.
     """
+    if not isinstance(getattr(recipe.method, "augment", None), NoAugment):
+        return
     if OBJECTIVES[getattr(recipe.method, "objective", "non-saturating")].undecided is None:
         yield "method.augment={kind: fixed}"
         return

@@ -102,3 +102,27 @@ def test_augmentation_is_steered_where_logits_tell_how_far_d_overfits(objective:
     playing = f"method.objective={objective}"
     said = diagnosed(playing, **SICK["overfitted-discriminator"])["overfitted-discriminator"]
     assert amended(recipe(playing), [said])[0].method.augment.kind == kind
+
+
+def test_augmentation_that_a_person_chose_is_left_as_it_is() -> None:
+    chosen = ["method.augment={kind: fixed, colour: false, probability: 0.5}"]
+    said = diagnosed(*chosen, **SICK["overfitted-discriminator"])["overfitted-discriminator"]
+    changed = amended(recipe(*chosen), [said])[0]
+    assert changed.method.augment == recipe(*chosen).method.augment
+    assert changed.method.penalty.kind == "r1"  # another remedy
+
+
+def test_a_rate_that_the_schedule_sets_is_advised_from_there_and_not_set_again() -> None:
+    """Ticks of 1,000 to 30,000 images: by the end D's rate is 4e-3 and G's 2e-3, whatever they began with."""
+    fields = ["{images: 5000, fields: {optim.discriminator.lr: 0.004, train.steps.generator: 2}}",
+              "{images: 6000, fields: {optim.*.lr: 0.002}}", "{images: 7000, fields: {optim.discriminator.lr: 0.004}}",
+              "{images: 90000, fields: {optim.discriminator.lr: 1}}"]  # fmt: skip
+    scheduled = f"train.schedule=[{', '.join(fields)}]"
+    said = diagnosed(scheduled, **SICK["discriminator-winning"])["discriminator-winning"]
+    changed, changes = amended(recipe(scheduled), [said])
+    for images in (0, 5_000, 8_000, 95_000):
+        assert changed.at(images).optim.discriminator.lr == 2e-3  # half of it, which is G's
+    assert [change.fields for change in changed.train.schedule] == [
+        {"train.steps.generator": 2}, {"optim.generator.lr": 2e-3},
+    ]  # fmt: skip
+    assert {"optim.discriminator.lr", "train.schedule"} <= {change.path for change in changes}
