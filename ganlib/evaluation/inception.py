@@ -8,6 +8,7 @@ read one input are one, and an average pool before such a convolution stands beh
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -38,7 +39,7 @@ class InceptionExtractor(NetworkExtractor):
 
     `inception` resizes to 299x299 as TensorFlow 1 did, bilinear between the nearest four pixels however far the size
     falls; `inception-clean` with Pillow's antialiased bicubic filter in float, without rounding (Parmar et al. 2022,
-    arXiv 2104.11222). Grey images are seen as three equal channels.
+    arXiv 2104.11222), cut to the range of pixels as clean-fid does. Grey images are seen as three equal channels.
     """
 
     block = 32  # what a layer makes of so many stays near a CPU's caches
@@ -48,6 +49,8 @@ class InceptionExtractor(NetworkExtractor):
         path, self.digest = WEIGHTS.find()
         self.network = load_inception(path)
         self._resize = tf1_bilinear if name == "inception" else clean_bicubic
+        if name == "inception-clean":  # numbers of before it cut are of another name
+            self.digest = hashlib.sha256(f"{self.digest} cut".encode()).hexdigest()
 
     def look(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.network(self._resize(in_colour((images + 1) * 127.5 if images.is_floating_point() else images)))
@@ -75,13 +78,16 @@ def tf1_bilinear(images: Tensor) -> Tensor:
 
 
 def clean_bicubic(images: Tensor) -> Tensor:
-    """[n, H, W, 3] of 0 to 255 -> float32 [n, 3, 299, 299], (x - 128) / 128, by Pillow's bicubic filter, in float."""
+    """[n, H, W, 3] of 0 to 255 -> float32 [n, 3, 299, 299], (x - 128) / 128, by Pillow's bicubic filter, in float.
+
+    What the filter's negative lobes take past black or white is cut.
+    """
     resized = np.empty((len(images), SIZE, SIZE, 3), np.float32)
     for image, into in zip(images.cpu().numpy(), resized, strict=True):
         for channel in range(3):
             plane = Image.fromarray(image[:, :, channel].astype(np.float32))
             into[:, :, channel] = np.asarray(plane.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    return torch.from_numpy(resized).to(images.device).sub_(128).div_(128).permute(0, 3, 1, 2)
+    return torch.from_numpy(resized).to(images.device).clamp_(0, 255).sub_(128).div_(128).permute(0, 3, 1, 2)
 
 
 class InceptionNetwork:

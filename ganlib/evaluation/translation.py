@@ -44,7 +44,7 @@ def translation_metrics(
     on held-out images. `sharpness/NAME` and `pixel_variety/NAME`: of what is translated to NAME beside the training
     images in it, as `PixelSplits.metrics` has them, with their errors; `..._floor/NAME`: of the held-out images that
     are in it. `cycle/l1`: E|x - x'|, x' being translated back, in [-1, 1] (StarGAN's reconstruction); `cycle_se/l1`:
-    its standard error. Names without /NAME are means over the domains, and the errors of these.
+    its standard error. Names without /NAME are means over the domains, and bounds of the errors of these.
 
     Domains of fewer than two images on either side are left out. Attributes: each image that lacks one is given it.
     """
@@ -116,9 +116,9 @@ def translation_metrics(
         metrics[f"judge_accuracy/{judge_label}"] = record.accuracy
     for metric, values in found.items():
         each = np.array(list(values.values()))
-        # The errors of independent numbers add up as squares.
-        of_errors = metric.partition("/")[0].endswith("_se")
-        metrics[metric] = float(np.sqrt(np.square(each).sum()) / len(each) if of_errors else each.mean())
+        # An error of the mean is at most the mean of errors, which it is where all rise and fall as one: the same images
+        # are translated to several domains.
+        metrics[metric] = float(each.mean())
         metrics |= {f"{metric}/{name}": value for name, value in values.items()}
     return metrics
 
