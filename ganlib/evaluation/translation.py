@@ -116,7 +116,7 @@ def translation_metrics(
         metrics[f"judge_accuracy/{judge_label}"] = record.accuracy
     for metric, values in found.items():
         each = np.array(list(values.values()))
-        # An error of the mean is at most the mean of errors, which it is where all rise and fall as one: the same images
+        # The error of a mean is at most the mean of errors, and is that where all rise and fall as one: the same images
         # are translated to several domains.
         metrics[metric] = float(each.mean())
         metrics |= {f"{metric}/{name}": value for name, value in values.items()}
