@@ -126,10 +126,3 @@ def most_of(kind: Literal["CPU", "GPU"]) -> float:
 
     most = state.get_max_resources_from_cluster_config() or {}  # as Ray Train asks for it; None without an autoscaler
     return float(max(ray.cluster_resources().get(kind, 0), most.get(kind, 0)))
-
-
-def any_gpus() -> bool:
-    """Whether there is a GPU on a node that is up."""
-    import ray
-
-    return ray.cluster_resources().get("GPU", 0) > 0

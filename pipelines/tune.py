@@ -29,7 +29,7 @@ from ganlib.recipe import CHANGEABLE, Recipe
 from ganlib.sampling import load_sampler
 from ganlib.training.checkpoint import checkpoint_name
 from ganlib.training.trainer import Trainer
-from pipelines.cluster import any_gpus, connect
+from pipelines.cluster import connect, has_gpus
 from pipelines.evaluate import judge
 from pipelines.run_folder import Home
 from pipelines.rungs import Share
@@ -197,7 +197,7 @@ def tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcome
 
 def share_of(settings: Settings) -> Share:
     """What each process of the study takes of the cluster that this process is connected to."""
-    return Share(settings.cpus, float(any_gpus()) if settings.gpus is None else settings.gpus)
+    return Share(settings.cpus, float(has_gpus(1)) if settings.gpus is None else settings.gpus)
 
 
 def write_best(ledger: Ledger, folder: Path) -> Path | None:

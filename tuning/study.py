@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray._private.state import state
 from ray.tune import Callback
 
 from ganlib.errors import UserError
@@ -34,6 +35,9 @@ MAX_FAILURES = 3
 """Times that a trial is taken up again after its process, or the node that it ran on, was lost."""
 
 LOST = "its process was lost, again and again"
+
+MOST_NODES = 1_000
+"""Of a kind that are counted on, where an autoscaler may have any number of them."""
 
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record and the trials' journals have it all
@@ -58,12 +62,16 @@ class Resources:
     at_once: int | None = None
 
     def places(self) -> int:
-        """How many trials run at once. Raises UserError where the cluster has not enough for one."""
+        """How many trials run at once. Raises UserError where the cluster has not enough for one.
+
+        Nodes that its autoscaler would bring count as well: it brings them once trials wait for them.
+        """
         if self.gpus > 1 and not float(self.gpus).is_integer():
             raise UserError(f"{self.gpus:g} GPUs cannot be had: take whole ones, or a share of one")
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        processes = max(self.workers, 1)
-        fits = sum(self._processes_on(node) for node in nodes) // processes
+        there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        ways = [there, _most_nodes()]  # of those that are there some are an autoscaler's: no sum of both
+        nodes = max(ways, key=lambda nodes: sum(map(self._processes_on, nodes)))
+        fits = sum(map(self._processes_on, nodes)) // max(self.workers, 1)
         if fits == 0:
             have = ", ".join(f"{sum(node.get(kind, 0) for node in nodes):g} {kind}s" for kind in ("CPU", "GPU"))
             each = f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
@@ -85,6 +93,15 @@ class Resources:
             by_gpu = node.get("GPU", 0) * math.floor(1 / self.gpus + 1e-9)
         most = min(by_cpu, by_gpu)
         return math.floor(most + 1e-9) if math.isfinite(most) else 1
+
+
+def _most_nodes() -> list[dict[str, float]]:
+    """What each node has where the autoscaler has had all that it may have; [] where there is none."""
+    config = state.get_cluster_config()
+    if config is None:
+        return []
+    groups = [(dict(group.resources), group.max_count) for group in config.node_group_configs]
+    return [node for node, most in groups for _ in range(MOST_NODES if most < 0 else min(most, MOST_NODES))]
 
 
 def run_study(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import ray
+from ray._private.state import state
+from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
 
 from ganlib.errors import UserError
 from tuning.study import Resources
@@ -38,6 +40,29 @@ def test_places(
 ) -> None:
     dead = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
     monkeypatch.setattr(ray, "nodes", lambda: [*({"Alive": True, "Resources": node} for node in nodes), dead])
+    monkeypatch.setattr(state, "get_cluster_config", lambda: None)
+    assert resources.places() == places
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "places"),
+    [
+        ([{}], Resources(gpus=1), 6),  # a head that does no work
+        ([{}], Resources(), 40),  # 4 x 4 and 3 x 8
+        ([{}], Resources(cpus=3), 10),  # one on a node of four, two on one of eight
+        ([{}], Resources(gpus=1, workers=4), 1),
+        ([{}, {"CPU": 8.0, "GPU": 2.0}], Resources(gpus=1), 6),  # one of the three is there
+        ([{"CPU": 64.0, "GPU": 8.0}], Resources(gpus=1), 8),
+    ],
+)
+def test_nodes_that_an_autoscaler_would_bring_have_places(
+    nodes: list[dict[str, float]], resources: Resources, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the table is made up, which an autoscaler gives Ray."""
+    groups = [NodeGroupConfig(name="cpu", max_count=4, resources={"CPU": 4}),
+              NodeGroupConfig(name="gpu", max_count=3, resources={"CPU": 8, "GPU": 2})]  # fmt: skip
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    monkeypatch.setattr(state, "get_cluster_config", lambda: ClusterConfig(node_group_configs=groups))
     assert resources.places() == places
 
 
@@ -51,6 +76,7 @@ def test_places(
 )
 def test_what_there_is_no_room_for(resources: Resources, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": ONE_GPU[0]}])
+    monkeypatch.setattr(state, "get_cluster_config", lambda: None)
     with pytest.raises(UserError, match=said):
         resources.places()
 
