@@ -25,6 +25,7 @@ _VALUES = {"1": 1, "-1": 0, "0": 0}
 _PARTITION = "list_eval_partition"
 _SPLITS: dict[str, SplitName] = {"0": "train", "1": "test", "2": "test"}
 _NO_ROW, _NO_IMAGE = "an image without attributes", "attributes whose image is missing"
+_TWO_ROWS = "an image of two rows that do not agree"
 
 
 class AttributesSource(FilesSource):
@@ -33,8 +34,8 @@ class AttributesSource(FilesSource):
     table: CelebA's list_attr_celeba.txt (the count of rows, the attributes' names, then rows of an image's name and 1
     or -1 for each), or a CSV with one header and 1, and -1 or 0; None finds list_attr_*.txt or .csv, however deep.
     Images are called by the end of their paths. CelebA's list_eval_partition beside it says the splits, of which
-    validation counts as test; else folders train and test do. A row without its image, an image without its row, and a
-    row that cannot be read are faults. Raises UserError for a table cut short and for an attribute that it has not.
+    validation counts as test; else folders train and test do. A row without its image, an image without its row or
+    of two that do not agree, and a row that cannot be read are faults. Raises UserError for a table cut short and for an attribute that it has not.
     """
 
     kind = "attributes"
@@ -62,8 +63,10 @@ class AttributesSource(FilesSource):
                 self._faults.append((image, f"{len(cells)} attributes in its row, and {len(header)} in the table"))
             elif None in found:
                 self._faults.append((image, f"its attribute {chosen[found.index(None)]!r} is neither 1 nor -1 or 0"))
-            else:
-                values[image] = [value for value in found if value is not None]
+            elif values.setdefault(image, known := [value for value in found if value is not None]) != known:
+                self._faults.append((image, _TWO_ROWS))
+        for name in {name for name, why in self._faults if why == _TWO_ROWS}:
+            del values[name]
         faulty = {name for name, _ in self._faults}
         self._faults += ((image, _NO_ROW) for image in images if image not in values and image not in faulty)
         if not values:

@@ -75,6 +75,13 @@ def test_rows_and_images_without_each_other_are_faults(tmp_path: Path) -> None:
     ]
 
 
+def test_an_image_of_two_rows_that_do_not_agree_is_a_fault(tmp_path: Path) -> None:
+    table = "5\nA B\n1.jpg 1 1\n2.jpg 1 1\n3.jpg 1 1\n3.jpg 1 1\n2.jpg 1 -1\n"
+    source = open_source(as_folder(tmp_path, IMAGES | {"list_attr_celeba.txt": table}))
+    assert domains(source) == named({"1": (1, 1), "3": (1, 1)})
+    assert ("img_align_celeba/2.jpg", "an image of two rows that do not agree") in source.faults
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
