@@ -34,8 +34,9 @@ class AttributesSource(FilesSource):
     table: CelebA's list_attr_celeba.txt (the count of rows, the attributes' names, then rows of an image's name and 1
     or -1 for each), or a CSV with one header and 1, and -1 or 0; None finds list_attr_*.txt or .csv, however deep.
     Images are called by the end of their paths. CelebA's list_eval_partition beside it says the splits, of which
-    validation counts as test; else folders train and test do. A row without its image, an image without its row or
-    of two that do not agree, and a row that cannot be read are faults. Raises UserError for a table cut short and for an attribute that it has not.
+    validation counts as test; else folders train and test do. A row without its image, an image without its row or of
+    two that do not agree, and a row that cannot be read are faults. Raises UserError for a table cut short and for an
+    attribute that it has not.
     """
 
     kind = "attributes"
