@@ -43,6 +43,12 @@ def enter(path: Path) -> None:
         os.environ.update({name: value for name, value in state.environment().items() if name != "RAY_ADDRESS"})
 
 
+def named_cluster() -> str | None:
+    """The address of the cluster that the person named; None for none, and for `local`, one of this process alone."""
+    address = os.environ.get("RAY_ADDRESS")
+    return None if address == "local" else address or None
+
+
 def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1) -> None:
     """Connects, or starts a cluster that has room for `workers`. Where there is a connection, nothing happens.
 
@@ -56,8 +62,14 @@ def connect(workers: int, object_store_bytes: int | None = None, spare: int = 1)
 
     if ray.is_initialized():
         return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+    if address := named_cluster():
+        try:
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        except Exception as error:  # of many kinds: no such address, nobody there, no token or another's
+            said = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"no Ray cluster answers at RAY_ADDRESS={address}: {said}; correct it, or unset it"
+            ) from error
         return
     cpus = max(cores(), workers) + spare
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy laptop takes longer than Ray's 60 s

@@ -23,7 +23,8 @@ class State(BaseModel):
     """What stands in `cluster.json`.
 
     cpus: of each node, as asked for; None for the machine's, shared out. tracking: of an MLflow that another started.
-    temporary: Ray's folder.
+    temporary: Ray's folder. host: the machine that it is on, since others may share the home. given: how many CPUs each
+    node that was started has, by its number.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,6 +37,8 @@ class State(BaseModel):
     mlflow_port: int
     tracking: str | None
     temporary: str
+    host: str = ""
+    given: dict[int, int] = {}
     processes: list[Started] = []
 
     @property
@@ -58,7 +61,9 @@ class State(BaseModel):
         return sum(self.cpus_of(number) for number in range(self.nodes))
 
     def cpus_of(self, number: int) -> int:
-        """A node's: as asked for, or the machine's shared out; the first has one more, to judge beside a training."""
+        """A node's: as it has them, as asked for, or its share of the machine's; the first has one more, to judge."""
+        if number in self.given:
+            return self.given[number]
         if self.cpus is not None:
             return self.cpus
         return max(1, cores() // self.nodes) + (number == 0)

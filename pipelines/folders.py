@@ -58,7 +58,7 @@ def sizes_in(folder: Path) -> Counter[tuple[int, int]]:
         try:
             with Image.open(path) as image:
                 sizes[image.size] += 1
-        except (OSError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise UserError(f"the image {path} cannot be used: {error}") from error
     return sizes
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ganlib.errors import UserError
@@ -14,37 +15,44 @@ from ganlib.errors import UserError
 PACKAGES = ("ganlib", "tuning", "pipelines")
 LIMIT = 64 << 20
 """Bytes that may be sent; Ray's dashboard takes 100 MiB a request."""
-NEVER = (".gitignore", ".env", ".env.*", ".netrc", "*.pem", "*.key", "auth_token")
+NEVER = (".gitignore", ".env", ".env.*", ".netrc", "*.pem", "*.key", "auth_token", "token")
 """Names of files that are not sent: what mostly holds secrets. (And .gitignore: Ray would leave out more by it.)"""
 
 
-def pack(into: Path, wheel: Path | None, excludes: Sequence[str] = (), recipes: Iterable[Path] = ()) -> str:
+def pack(into: Path, wheel: Path | None, excludes: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> str:
     """Copies what the job needs into the folder `into`, and returns where it was taken from, in words.
 
     wheel: one of the product's, in place of the working tree, or of what is installed where there is no tree. excludes:
-    patterns of paths below the tree, `*` for any part. recipes: files that are put into `submitted/`.
+    patterns of paths below the tree, `*` for any part. files: what is put into `submitted/`, by its name there.
 
-    Raises UserError where it is too much, or the wheel is not the product's.
+    Raises UserError where it is too much, a file cannot be read, or the wheel is not the product's.
     """
-    if wheel is not None:
-        _unpack(wheel, into)
-        said = wheel.name
-    else:
-        root = tree()
-        files = _listed(root) if root else _walked()
-        base = root or _installed()
-        for file in files:
-            inside = file.relative_to(base).as_posix()
-            if not _left_out(inside, excludes):
-                target = into / inside
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
-        said = str(root) if root else "what is installed here"
-    for recipe in recipes:
-        (into / "submitted").mkdir(exist_ok=True)
-        shutil.copyfile(recipe, into / "submitted" / recipe.name)
+    try:
+        said = _pack_code(into, wheel, excludes)
+        for name, file in (files or {}).items():
+            (into / "submitted").mkdir(exist_ok=True)
+            shutil.copyfile(file, into / "submitted" / name)
+    except PermissionError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}); leave it out with --exclude") from error
     _check_size(into)
     return said
+
+
+def _pack_code(into: Path, wheel: Path | None, excludes: Sequence[str]) -> str:
+    if wheel is not None:
+        if excludes:
+            raise UserError("--exclude leaves out files of the working tree; a wheel is sent whole")
+        _unpack(wheel, into)
+        return wheel.name
+    root = tree()
+    base = root or _installed()
+    for file in _listed(root) if root else _walked():
+        inside = file.relative_to(base).as_posix()
+        if not _left_out(inside, excludes):
+            target = into / inside
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    return str(root) if root else "what is installed here"
 
 
 def tree() -> Path | None:
@@ -110,4 +118,5 @@ def _check_size(folder: Path) -> None:
 
 
 def _git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=True).stdout
+    return os.fsdecode(said)  # names of files, of whatever bytes

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -231,7 +232,7 @@ def _check(cluster: Cluster) -> None:
         if error.code in (401, 403):
             raise _refused(cluster.address) from error
         why = f"HTTP status {error.code}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, HTTPException) as error:  # whatever speaks there, it may be no HTTP
         from pipelines.tracking import reason
 
         why = reason(error)

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,7 @@ def up(home: Path, wanted: Wanted, say: Callable[[str], None]) -> State:
     ended again where it fails or is interrupted. Raises UserError.
     """
     with _alone(home):
-        state = recorded(home)
+        state = _recorded_here(home)
         if state is not None and not state.running:
             if left := processes.end(state.processes, END_SECONDS):
                 say(f"ended {left} processes of a cluster that had lost its head")
@@ -95,12 +97,23 @@ def down(home: Path) -> int:
     if recorded(home) is None:
         return 0
     with _alone(home):
-        state = recorded(home)
+        state = _recorded_here(home)
         if state is None:
             return 0
         ended = processes.end(state.processes, END_SECONDS)
         _forget(state)
         return ended
+
+
+def _recorded_here(home: Path) -> State | None:
+    """What is noted of a cluster of this machine. Raises UserError for one of another: its processes cannot be seen."""
+    state = recorded(home)
+    if state is not None and state.host not in ("", socket.gethostname()):
+        raise UserError(
+            f"the cluster in {home} was started on {state.host}; end it there (`gan down`), or remove "
+            f"{state.folder / 'cluster.json'} where that machine is gone"
+        )
+    return state
 
 
 def _planned(home: Path, wanted: Wanted) -> State:
@@ -115,6 +128,8 @@ def _planned(home: Path, wanted: Wanted) -> State:
             raise UserError(
                 f"port {port} is taken on {LOOPBACK}; give another with {option}, or none and one is chosen"
             )
+    if wanted.tracking is not None and not wanted.tracking.startswith(("http://", "https://")):
+        raise UserError(f"--tracking is {wanted.tracking}: give the http address of an MLflow server, or leave it out")
     chosen = free_ports(3)
     home = home.absolute()
     state = State(
@@ -126,6 +141,7 @@ def _planned(home: Path, wanted: Wanted) -> State:
         mlflow_port=wanted.mlflow_port or chosen[2],
         tracking=wanted.tracking,
         temporary=str(_temporary(home)),
+        host=socket.gethostname(),
     )
     for log in state.folder.glob("*.log"):
         log.unlink()
@@ -162,9 +178,11 @@ def _start_missing(state: State, say: Callable[[str], None]) -> None:
 
     if state.tracking is None:
         start("mlflow", _mlflow_command(state))
+    state.given.setdefault(0, state.cpus_of(0))
     start("head", _ray_command(state, 0, free_ports(5)))
     _wait(state, "head", lambda: _living_nodes(state) > 0)
     for number in range(1, state.nodes):
+        state.given.setdefault(number, state.cpus_of(number))
         start(f"node-{number}", _ray_command(state, number, free_ports(5)))
         # One after the other: two at once on a busy machine run into Ray's own time limits.
         _wait(state, f"node-{number}", lambda number=number: _living_nodes(state) > number)  # type: ignore[misc]
@@ -246,7 +264,7 @@ def _token(state: State) -> str:
 
 
 def _get(url: str, token: str | None = None) -> Any:
-    """The JSON at `url`; raises OSError or ValueError where there is none."""
+    """The JSON at `url`; raises OSError, ValueError or HTTPException where there is none."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as answer:
         return answer.read()
@@ -255,7 +273,7 @@ def _get(url: str, token: str | None = None) -> Any:
 def _answers(url: str, token: str | None = None) -> bool:
     try:
         _get(url, token)
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return False
     return True
 
@@ -265,7 +283,7 @@ def _living_nodes(state: State) -> int:
     try:
         said = json.loads(_get(f"{state.dashboard}/nodes?view=summary", _token(state)))
         return sum(node["raylet"].get("state") == "ALIVE" for node in said["data"]["summary"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, HTTPException):
         return 0
 
 

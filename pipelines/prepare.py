@@ -13,8 +13,9 @@ from ganlib.evaluation.classifier import train_classifier
 from ganlib.evaluation.instances import train_instances
 from ganlib.files import canonical_digest
 from ganlib.recipe import DataConfig, Recipe
+from pipelines.cluster import named_cluster
 from pipelines.console import Progress
-from pipelines.ray_mapper import RayMapper, cluster_is_named
+from pipelines.ray_mapper import RayMapper
 from pipelines.run_folder import Home
 from pipelines.shipped import find_recipe, is_recipe
 
@@ -84,7 +85,7 @@ class DatasetRequest:
         if dataset is None:
             source, preparation = self.open_source(), self.data.preparation
             size = len(source.names) * prod(preparation.image_shape)
-            on_ray = size >= FOR_RAY or cluster_is_named() if self.workers is None else self.workers > 0
+            on_ray = size >= FOR_RAY or named_cluster() is not None if self.workers is None else self.workers > 0
             mapper = RayMapper(self.workers) if on_ray else None
             with Progress("prepare") as progress:
                 dataset = prepare_dataset(source, preparation, self.into, self.name, progress.update, mapper)

@@ -150,7 +150,7 @@ def _table() -> dict[int, Stat]:
 
 def _stat(pid: int) -> Stat | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # a name may be cut inside a letter
     except OSError:
         return None
     # The second field is the command's name in parentheses and may hold anything.

@@ -19,11 +19,6 @@ AT_THE_END = 2
 """Threads of a process whose shard is among the last: the cores of those that have none left."""
 
 
-def cluster_is_named() -> bool:
-    """Whether the person named a Ray cluster to work on."""
-    return bool(os.environ.get("RAY_ADDRESS"))
-
-
 @dataclass(frozen=True)
 class RayMapper:
     """Runs shard tasks in up to `workers` processes at once, as Ray tasks; a process that dies is replaced.
@@ -43,12 +38,11 @@ class RayMapper:
         import ray
         from ray.exceptions import NodeDiedError, ObjectLostError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-        from pipelines.cluster import connect, most_of
+        from pipelines.cluster import connect, most_of, named_cluster
 
-        here = cores()
-        connect(self.workers or here, object_store_bytes=200 << 20)
+        connect(self.workers or 1, object_store_bytes=200 << 20)
         # A cluster may have no node that works as yet: a task that waits has its autoscaler bring one.
-        most = self.workers or (max(1, int(most_of("CPU"))) if cluster_is_named() else here)
+        most = self.workers or (max(1, int(most_of("CPU"))) if named_cluster() else cores())
         # In a list: Ray would fetch a bare reference for every task.
         plan = [ray.put((writer, list(tasks)))]
         write = ray.remote(_write)

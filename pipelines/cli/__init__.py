@@ -91,8 +91,10 @@ def train(
         raise UserError("--from takes recipe and data from a run; leave out --run, --resume, --source and --kind")
     if run is None and recipe is None and like is None:
         raise UserError("name a recipe (`gan recipes` lists them), or a run to go on with (--run)")
-    if run is not None and recipe is not None and "=" in recipe:
-        raise UserError(f"run {run} keeps its recipe; leave out {recipe}, or start a new run")
+    if run is not None and (recipe or source or kind or resume):
+        given = {"RECIPE": recipe, "--source": source, "--kind": kind, "--resume": resume}
+        too_many = ", ".join(name for name, value in given.items() if value)
+        raise UserError(f"run {run} keeps its recipe and data; leave out {too_many}, or start a new run")
     if add_epochs and run is None and not resume:
         raise UserError("--add-epochs lengthens a run that is there; name it with --run, or say --resume")
     from pipelines.shipped import find_recipe
@@ -129,7 +131,7 @@ def train(
                     folder = newest_run(opened, found.name, dataset.digest)
                 else:
                     folder = create_run(found, dataset, opened, new_run_name(found.name))
-        if found is not None and overrides and found != folder.first_recipe():
+        if found is not None and (overrides or kind) and found != folder.first_recipe():
             raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
     if add_epochs:
         epoch = epoch_images(Dataset.open(folder.facts().dataset_path), folder.recipe().method.pairing)
@@ -183,8 +185,9 @@ def ui(
     opened = open_home(home)
     uri = tracking_address(opened.path, tracking)
     cluster = None if tracking else running(opened.path)
-    if cluster is not None or uri.startswith("http"):
-        address = cluster.mlflow if cluster is not None else uri
+    serves_it = cluster is not None and cluster.tracking is None  # else its jobs write to another's
+    if serves_it or uri.startswith("http"):
+        address = cluster.mlflow if cluster is not None and serves_it else uri
         check_tracking(address)
         typer.echo(f"MLflow is at {address}")
         return

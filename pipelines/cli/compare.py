@@ -35,7 +35,7 @@ def compare(
     typer.echo(f"{found.same} fields of the recipes are the same", err=True)
     if uri.startswith("http"):
         typer.echo(found.page(uri))
-    elif cluster := running(home):
+    elif (cluster := running(home)) and cluster.tracking is None:
         typer.echo(found.page(cluster.mlflow))
     else:
         typer.echo(f"{found.page('http://127.0.0.1:5000')}   once `gan ui --home {home}` runs")

@@ -69,17 +69,21 @@ def submit(
     from pipelines.jobs import Job, find_cluster
     from pipelines.jobs import submit as hand_over
     from pipelines.run_folder import Home
+    from pipelines.tracking import home_database
 
     opened = Home(home).create()  # not entered: the cluster that is meant may be another, which has another token
     cluster = find_cluster(opened.path, address)
     asked = checked(words, opened, local=cluster.local is not None, unchecked=unchecked)
     if cluster.local is not None:
-        tracking = tracking if tracking and tracking.startswith("http") else cluster.local.mlflow
+        own = (None, home_database(opened.path))
+        if tracking not in own and not str(tracking).startswith("http"):
+            raise UserError(f"jobs of this cluster record in {cluster.local.mlflow}; leave out --tracking {tracking}")
+        tracking = cluster.local.mlflow if tracking in own else tracking
     elif tracking is not None and not tracking.startswith("http"):
         raise UserError(f"{tracking.partition(':')[0]} is a database of this machine; give --tracking http://HOST:PORT")
     folder = Path.cwd() if cluster.local is not None else None
     with tempfile.TemporaryDirectory() as code:
-        said = pack(Path(code), wheel, exclude or (), asked.recipes)
+        said = pack(Path(code), wheel, exclude or (), asked.files)
         job = Job(asked.words, Path(code), folder, tracking, env or (), credentials)
         name = hand_over(cluster, job)
     typer.echo(f"job        {name}")

@@ -63,6 +63,11 @@ def evaluate(
     opened, path = open_home(home), Path(what)
     asked = Asked(against, extractor, workers, size)
     in_home = (opened.runs / what / "run.json").is_file() or (path / "run.json").is_file()
+    is_run = in_home or not path.is_dir()
+    if checkpoint is not None and not is_run:
+        raise UserError(f"--checkpoint names one of a run's, and {what} is a folder; name the run, or leave it out")
+    if size is not None and (is_run or (path / "progress.json").is_file()):
+        raise UserError("--size brings the images of a folder to one size; what a generator draws has its own")
     if not in_home and (path / "progress.json").is_file():
         metrics = _checkpoint(path, asked, opened)
     elif not in_home and path.is_dir():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,10 @@ PLACES = {"store": "--store or GAN_STORE", "against": "--against", "inputs": "--
 
 @dataclass(frozen=True)
 class Asked:
-    """The command as the job is to get it. recipes: files of this machine that go along, into `submitted/`."""
+    """The command as the job is to get it. files: those of this machine that go along into `submitted/`, by name."""
 
     words: list[str]
-    recipes: list[Path] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
 
 
 def checked(words: Sequence[str], home: Home, local: bool, unchecked: bool) -> Asked:
@@ -44,7 +44,7 @@ def checked(words: Sequence[str], home: Home, local: bool, unchecked: bool) -> A
     if name in AT_HOME:
         raise UserError(f"`gan {name}` is about this machine and no job; submit what is to run on the cluster")
     recipe = given.get("recipe") or (given["name"] if name == "prepare" and is_recipe(given["name"]) else None)
-    files = _recipe_files(recipe)
+    files = _files(recipe, given)
     if recipe is not None and "=" not in recipe:
         find_recipe(recipe, _changes(given))
     if not unchecked:
@@ -55,10 +55,25 @@ def checked(words: Sequence[str], home: Home, local: bool, unchecked: bool) -> A
                 if local and not is_store and not _is_url(place) and not _path(place).exists():
                     raise UserError(f"{place} ({called}) does not exist")
         _check_source(given, home, local)
+        for file in files:
+            if not Path(file).expanduser().is_file():
+                raise UserError(f"the file {file} does not exist; --unchecked takes it for one of the nodes'")
     if local:
         return Asked(list(words))
-    sent = {str(recipe): f"submitted/{file.name}" for file in files}
-    return Asked([sent.get(word, word) for word in words], files)
+    sent: dict[str, str] = {}
+    for number, file in enumerate(file for file in files if Path(file).expanduser().is_file()):
+        name = Path(file).name
+        sent[file] = f"{number}-{name}" if name in sent.values() else name
+    along = {name: Path(file).expanduser() for file, name in sent.items()}
+    return Asked([_sent(word, sent) for word in words], along)
+
+
+def _sent(word: str, sent: Mapping[str, str]) -> str:
+    """The word with its file's new place, where it names one: as it is, after @, or as an option's value."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    at = "@" if value.startswith("@") and value.removeprefix("@") in sent else ""
+    name = sent.get(value.removeprefix(at))
+    return word if name is None else f"{option}{equals}{at}submitted/{name}"
 
 
 def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -71,21 +86,27 @@ def parsed(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     if any(word in ("-h", "--help") for word in words):
         raise UserError("help needs no cluster; leave out `gan submit --`")
     command: Any = typer.main.get_command(app)
+    names: list[str] = []
     try:
         context = command.make_context("gan", list(words))
         while hasattr(command, "resolve_command"):
             name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            names.append(name)
             context = command.make_context(name, rest, parent=context)
     except TyperException as error:
         said = error.format_message() if hasattr(error, "format_message") else str(error)
         raise UserError(f"gan {' '.join(words)}: {said}") from error
-    return words[0], dict(context.params)
+    return names[0], dict(context.params)
 
 
-def _recipe_files(recipe: str | None) -> list[Path]:
-    if recipe is None or not recipe.endswith((".yaml", ".yml")):
-        return []
-    return [Path(recipe)] if Path(recipe).is_file() else []
+def _files(recipe: str | None, given: dict[str, Any]) -> list[str]:
+    """The files that the command reads beside its data, as they were typed: each once."""
+    named = [recipe] if recipe is not None and recipe.endswith((".yaml", ".yml")) and "=" not in recipe else []
+    if given.get("space") is not None:
+        named.append(str(given["space"]))
+    named += [text.removeprefix("@") for text in given.get("text") or () if text.startswith("@")]
+    named += [text for text in given.get("keypoints") or () if text.endswith(".json")]
+    return list(dict.fromkeys(named))
 
 
 def _changes(given: dict[str, Any]) -> list[str]:

@@ -54,8 +54,8 @@ class _Scale:
 
 def chart(lines: Mapping[str, Points]) -> Chart:
     """Each of `lines`, label -> [(images seen, value), ...], drawn; values that are not finite are left out."""
-    drawn = {label: thinned([point for point in points if math.isfinite(point[1])]) for label, points in lines.items()}
-    drawn = {label: points for label, points in drawn.items() if points}
+    finite = {label: [point for point in points if math.isfinite(point[1])] for label, points in lines.items()}
+    drawn = {label: thinned(points) for label, points in finite.items() if points}
     values = [value for points in drawn.values() for _, value in points]
     last = max((images for points in drawn.values() for images, _ in points), default=1)
     down, across = scale_of(values), _Scale(0, max(last, 1), False)
@@ -72,7 +72,7 @@ def chart(lines: Mapping[str, Points]) -> Chart:
         parts.append(f'<polyline class="line c{colour % 8}" points="{path}"/>')
         if len(places) < 20:  # a line of few points shows where it was measured
             parts += [f'<circle class="c{colour % 8}" cx="{x:.1f}" cy="{y:.1f}" r="2.2"/>' for x, y in places]
-    legend = [(colour % 8, label, points[-1][1]) for colour, (label, points) in enumerate(drawn.items())]
+    legend = [(colour % 8, label, finite[label][-1][1]) for colour, label in enumerate(drawn)]
     return Chart("".join([*parts, "</svg>"]), legend)
 
 

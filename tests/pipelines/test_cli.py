@@ -239,12 +239,31 @@ def test_a_dataset_of_another_shape_is_refused(home):
         Trainer(find_recipe("mnist"), dataset)
 
 
-def test_resuming_keeps_the_recipe(home, capsys, sqlite_tracking_uri):
-    said = refused(
-        capsys, "train", "digits", "train.seed=3", "--run", the_run(home).name, "--home", home,
-        "--tracking", sqlite_tracking_uri,
-    )  # fmt: skip
-    assert "overrides" in said
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["digits", "train.seed=3"], "RECIPE"),
+        (["train.seed=3"], "RECIPE"),
+        (["--source", "/other/images", "--kind", "folder"], "--source, --kind"),
+        (["--resume"], "--resume"),
+    ],
+)
+def test_going_on_with_a_run_keeps_its_recipe_and_data(words, named, home, capsys, sqlite_tracking_uri):
+    run = the_run(home).name
+    said = refused(capsys, "train", *words, "--run", run, "--home", home, "--tracking", sqlite_tracking_uri)
+    assert f"run {run} keeps its recipe and data; leave out {named}, or start a new run" in said
+
+
+def test_the_newest_run_is_not_gone_on_with_by_another_reading(home, capsys, sqlite_tracking_uri):
+    words = ["train", "digits", "--resume", "--kind", "folder", "--home", home, "--tracking", sqlite_tracking_uri]
+    assert "keeps its recipe" in refused(capsys, *words)
+
+
+def test_what_evaluation_would_not_heed_is_refused(home, capsys, sqlite_tracking_uri):
+    run, words = the_run(home), ["--home", home, "--tracking", sqlite_tracking_uri]
+    assert "--size brings the images of a folder" in refused(capsys, "evaluate", run.name, "--size", 64, *words)
+    of_a_run = ["evaluate", run.path.parent, "--checkpoint", "checkpoint-000000320"]
+    assert "--checkpoint names one of a run's" in refused(capsys, *of_a_run, *words)
 
 
 def test_runs_are_compared_by_metric_and_parameter(home, capsys, sqlite_tracking_uri):

@@ -4,19 +4,23 @@
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from ganlib.cores import cores
 from ganlib.data.storage import Location
 from ganlib.errors import UserError
 from pipelines import processes
 from pipelines.cli.options import open_home
 from pipelines.cli.submitted import checked
-from pipelines.cluster_state import State, running
+from pipelines.cluster import connect, named_cluster
+from pipelines.cluster_state import State, recorded, running
 from pipelines.local_cluster import Wanted, up
 from pipelines.ports import ONLY_LOOPBACK
 from pipelines.processes import Started
@@ -88,6 +92,26 @@ def test_a_refused_token_is_one_line_that_does_not_show_it(
     assert "wr0ng-token" not in said
 
 
+@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n5"])
+def test_an_address_where_something_else_answers_is_one_line(said: bytes, home: Home, capsys) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(said)
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert f"no Ray cluster answers at {address}" in refused(
+            capsys, "jobs", "list", "--address", address, "--home", home.path
+        )
+    assert "no Ray cluster answers at http://my host:1" in refused(
+        capsys, "jobs", "list", "--address", "http://my host:1", "--home", home.path
+    )
+
+
 @pytest.fixture
 def up_here(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
     """What `gan up` notes of a cluster in the home, whose head is a process that does nothing."""
@@ -133,6 +157,8 @@ def test_another_cluster_is_not_shown_the_token_of_this_one(
         (["train", "digits", "--bogus"], "No such option: --bogus"),
         (["trian", "digits"], "No such command 'trian'"),
         (["down"], "about this machine"),
+        (["--debug", "down"], "about this machine"),
+        (["tune", "digits", "--space", "/no/space.yaml"], "/no/space.yaml does not exist"),
         (["train", "--help"], "help needs no cluster"),
         (["train", "mnist", "--source", "/nowhere"], "/nowhere"),
         (["train", "digits", "--tracking", "http://me:secret@host:5000"], "go along sealed"),
@@ -153,13 +179,31 @@ def test_a_remote_cluster_gets_recipes_along_and_no_paths_of_this_machine(home: 
     recipe.write_text(find_recipe("digits").dump())
     asked = checked(["train", str(recipe), "train.images=64"], home, local=False, unchecked=False)
     assert asked.words == ["train", "submitted/mine.yaml", "train.images=64"]
-    assert asked.recipes == [recipe]
+    assert asked.files == {"mine.yaml": recipe}
     here = checked(["train", str(recipe), "train.images=64"], home, local=True, unchecked=False)
     assert here.words[1] == str(recipe)
     words = ["train", "mnist", "--source", str(tmp_path)]
     with pytest.raises(UserError, match=r"a path of this machine, which the cluster's nodes do not see"):
         checked(words, home, local=False, unchecked=False)
     assert checked(words, home, local=False, unchecked=True).words == words
+
+
+def test_a_remote_cluster_gets_the_files_along_that_a_command_reads(home: Home, tmp_path: Path) -> None:
+    for name in ("a.yaml", "texts.txt", "parts.json", "other/parts.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    texts, parts, other = tmp_path / "texts.txt", tmp_path / "parts.json", tmp_path / "other" / "parts.json"
+    words = ["sample", "run", "--text", f"@{texts}", f"--keypoints={parts}", "--keypoints", str(other)]
+    asked = checked([*words, "--text", "blue hair"], home, local=False, unchecked=False)
+    assert asked.words == ["sample", "run", "--text", "@submitted/texts.txt", "--keypoints=submitted/parts.json",
+                           "--keypoints", "submitted/2-parts.json", "--text", "blue hair"]  # fmt: skip
+    assert asked.files == {"texts.txt": texts, "parts.json": parts, "2-parts.json": other}
+    tuned = checked(["tune", "digits", "--space", str(tmp_path / "a.yaml")], home, local=False, unchecked=False)
+    assert tuned.words[-1] == "submitted/a.yaml"
+    texts.unlink()
+    with pytest.raises(UserError, match=r"texts.txt does not exist"):
+        checked(words, home, local=False, unchecked=False)
+    assert f"@{texts}" in checked(words, home, local=False, unchecked=True).words  # one of the nodes'
 
 
 @pytest.fixture
@@ -233,8 +277,6 @@ def test_a_path_in_the_recipe_is_looked_at_too(home: Home, tmp_path: Path) -> No
 
 
 def test_a_taken_port_is_named(home: Home) -> None:
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -242,6 +284,47 @@ def test_a_taken_port_is_named(home: Home) -> None:
         with pytest.raises(UserError, match=f"port {port} is taken .* --dashboard-port"):
             up(home.path, Wanted(dashboard_port=port), print)
     assert not (home.path / "cluster" / "cluster.json").exists()
+
+
+def test_a_cluster_of_another_machine_that_shares_the_home_is_left_alone(up_here: State, home: Home, capsys) -> None:
+    up_here.host = "elsewhere"
+    up_here.save()
+    for command in ("down", "up"):
+        assert "was started on elsewhere; end it there" in refused(capsys, command, "--home", home.path)
+    assert up_here.token_file.exists()
+    assert recorded(home.path) == up_here
+
+
+def test_a_database_is_no_server_for_the_nodes_of_a_cluster(home: Home) -> None:
+    with pytest.raises(UserError, match=r"give the http address of an MLflow server"):
+        up(home.path, Wanted(tracking="sqlite:///x.db"), print)
+
+
+def test_jobs_record_where_their_cluster_does(up_here: State, home: Home, dashboard: str, capsys) -> None:
+    words = ["--tracking", "sqlite:////elsewhere.db", "--home", home.path, "--", "recipes"]
+    up_here.dashboard_port = urlsplit(dashboard).port or 0
+    up_here.save()
+    up_here.token_file.write_text("right")
+    assert f"jobs of this cluster record in {up_here.mlflow}; leave out --tracking" in refused(capsys, "submit", *words)
+
+
+def test_a_nodes_cpus_stay_what_they_were_when_another_joins(up_here: State) -> None:
+    """Of two cores: 3 for a head alone, one to judge; a second node's share is 1. Shared out anew the head had 2."""
+    state = up_here.model_copy(update={"cpus": None, "given": {0: 3}, "nodes": 2})
+    assert state.all_cpus == 3 + max(1, cores() // 2)
+    assert State.model_validate_json(state.model_dump_json()).given == {0: 3}
+
+
+def test_a_cluster_that_is_named_and_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")  # Ray's own words for a dashboard's address
+    with pytest.raises(UserError, match=r"no Ray cluster answers at RAY_ADDRESS=http://127.0.0.1:8265: .*; correct it"):
+        connect(1)
+
+
+def test_local_is_no_cluster_that_a_person_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address, named in (("local", None), ("", None), ("10.0.0.1:6379", "10.0.0.1:6379")):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert named_cluster() == named
 
 
 def test_what_a_machine_that_crashed_left_is_no_cluster(home: Home, capsys) -> None:

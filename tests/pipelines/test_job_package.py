@@ -1,5 +1,6 @@
 """What goes along with a job."""
 
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -18,6 +19,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {
         "pipelines/a.py": "a", "ganlib/gone.py": "", "tests/x/big.bin": "0" * 1000, ".gitignore": "*.log\n/work/\n",
         "new.py": "n", "run.log": "l", "work/data": "d", ".env": "PASSWORD=1", "ganlib/server.key": "k",
+        "lab/cluster/token": "t",
     }  # fmt: skip
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -39,10 +41,26 @@ def names(folder: Path) -> set[str]:
 def test_the_tree_goes_without_what_git_ignores_and_without_secrets(repository: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("name: mine")
-    assert pack(tmp_path / "all", None, recipes=[recipe]) == str(repository)
+    assert pack(tmp_path / "all", None, files={"mine.yaml": recipe}) == str(repository)
     assert names(tmp_path / "all") == {"pipelines/a.py", "new.py", "in", "tests/x/big.bin", "submitted/mine.yaml"}
     pack(tmp_path / "some", None, ["tests/", "*.py"])
     assert names(tmp_path / "some") == {"in"}
+
+
+def test_files_of_any_name_go_and_what_cannot_be_read_is_named(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = os.fsdecode(b"caf\xe9.py")  # no UTF-8
+    (repository / strange).write_text("")
+    pack(tmp_path / "all", None)
+    assert strange in names(tmp_path / "all")
+
+    def refused(source: Path, target: Path) -> None:  # root, as whom CI runs, may read all
+        raise PermissionError(13, "Permission denied", str(source))
+
+    monkeypatch.setattr(job_package.shutil, "copyfile", refused)
+    with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); leave it out with --exclude"):
+        pack(tmp_path / "again", None)
 
 
 def test_too_much_is_refused_by_name(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +86,8 @@ def test_a_wheel_stays_within_its_folder_and_is_the_products(tmp_path: Path) -> 
     pack(tmp_path / "deep" / "all", tmp_path / "ours.whl")
     assert names(tmp_path / "deep" / "all") == {"pipelines/cli/__init__.py", "escaped.py"}
     assert not (tmp_path / "deep" / "escaped.py").exists()
+    with pytest.raises(UserError, match=r"a wheel is sent whole"):
+        pack(tmp_path / "less", tmp_path / "ours.whl", ["*.py"])
     with pytest.raises(UserError, match=r"other.whl is not a wheel of this product"):
         pack(tmp_path / "all", tmp_path / "other.whl")
     with pytest.raises(UserError, match=r"none.whl cannot be read"):

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from pipelines import processes
 from pipelines.processes import Started, end, members, start
 
 
@@ -79,3 +80,20 @@ def test_another_process_under_the_same_id_is_not_ours(tmp_path: Path) -> None:
         assert len(members([other])) == 3
     finally:
         end([other], 0)
+
+
+def test_a_process_whose_name_is_cut_inside_a_letter_is_seen_too() -> None:
+    """The kernel keeps 15 bytes of a name."""
+    naming = (
+        "import ctypes, time\n"
+        "ctypes.CDLL(None).prctl(15, b'trainings-gr\\xc3', 0, 0, 0)  # PR_SET_NAME\n"
+        "print(flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", naming], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            assert processes._table()[process.pid].parent == os.getpid()
+        finally:
+            process.kill()

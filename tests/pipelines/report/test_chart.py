@@ -59,6 +59,11 @@ def test_long_lines_are_thinned_to_means() -> None:
     assert thinned(points[:7]) == points[:7]
 
 
+def test_the_number_beside_a_line_is_its_last_value() -> None:
+    found = chart({"a": [(i, float(i)) for i in range(2 * MOST_POINTS + 1)]})
+    assert [value for _, _, value in found.legend] == [2 * MOST_POINTS]
+
+
 def test_round_numbers() -> None:
     assert [nice(step) for step in (1.0, 1.1, 2.2, 3.0, 7.0, 0.03)] == pytest.approx([1, 2, 2.5, 5, 10, 0.05])
     assert [short(value) for value in (0, 0.05, 1e-6, 12.5, 1_000, 250_000, 1_500_000)] == [
