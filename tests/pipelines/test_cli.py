@@ -254,11 +254,6 @@ def test_going_on_with_a_run_keeps_its_recipe_and_data(words, named, home, capsy
     assert f"run {run} keeps its recipe and data; leave out {named}, or start a new run" in said
 
 
-def test_the_newest_run_is_not_gone_on_with_by_another_reading(home, capsys, sqlite_tracking_uri):
-    words = ["train", "digits", "--resume", "--kind", "folder", "--home", home, "--tracking", sqlite_tracking_uri]
-    assert "keeps its recipe" in refused(capsys, *words)
-
-
 def test_what_evaluation_would_not_heed_is_refused(home, capsys, sqlite_tracking_uri):
     run, words = the_run(home), ["--home", home, "--tracking", sqlite_tracking_uri]
     assert "--size brings the images of a folder" in refused(capsys, "evaluate", run.name, "--size", 64, *words)
