@@ -18,7 +18,7 @@ from ganlib.evaluation.classes import InProportion, class_distances
 from ganlib.evaluation.evaluate import evaluate
 from ganlib.evaluation.extractor import Extractor, NetworkExtractor
 from ganlib.evaluation.extractors import extractor_for, own_extractor
-from ganlib.evaluation.names import judged_by
+from ganlib.evaluation.names import judged_by, recordable
 from ganlib.evaluation.paired import has_truth, paired_metrics
 from ganlib.evaluation.path_length import path_metrics
 from ganlib.evaluation.reconstruction import Reconstructions
@@ -55,6 +55,8 @@ def evaluate_checkpoint(
     of the same samples stays beside it. workers, device: as `judge_with` has them. Recorded in the run's folder and in
     its journal. Raises UserError for a checkpoint that is damaged.
     """
+    if Path(checkpoint).name != checkpoint:
+        raise UserError(f"a checkpoint goes by its name alone, such as {Path(checkpoint).name}, not {checkpoint}")
     sampler = load_sampler(run.path / checkpoint)
     its_own = sampler.recipe.evaluate
     config = config or its_own
@@ -64,11 +66,11 @@ def evaluate_checkpoint(
     if not metrics or (name is not None and not judged_by(distances, name)):
         metrics |= judge_with(run.path / checkpoint, dataset, config, workers, progress, device)
         run.keep_evaluation(checkpoint, config, metrics)
-    if config == its_own:
-        run.due_mark(checkpoint).unlink(missing_ok=True)
     with Journal(run.path, "evaluate") as journal:
         journal.metrics(sampler.images_seen, metrics, checkpoint=checkpoint)
         journal.tags(health_tags(verdicts_of(run)))
+    if config == its_own:  # not before: who is killed in between has it read and said again
+        run.due_mark(checkpoint).unlink(missing_ok=True)
     return metrics
 
 
@@ -111,11 +113,11 @@ def judge_folder(
         raise UserError(f"dataset {dataset.name} is of points, with which no folder of images can be compared")
     opened = extractor_for(dataset, extractor)
     if not workers:
-        return evaluate(samples, dataset, samples.count, 0, opened.to(best_device()), progress)
+        return recordable(evaluate(samples, dataset, samples.count, 0, opened.to(best_device()), progress))
     from pipelines.sharding import ShardedExtractor, processes
 
     with processes(workers, dataset, opened) as actors:
-        return evaluate(samples, dataset, samples.count, 0, ShardedExtractor(opened, actors), progress)
+        return recordable(evaluate(samples, dataset, samples.count, 0, ShardedExtractor(opened, actors), progress))
 
 
 def open_extractor(method: MethodConfig, dataset: Dataset, name: ExtractorName = "auto") -> NetworkExtractor | None:
@@ -149,8 +151,18 @@ def judge(
 ) -> dict[str, float]:
     """All metrics that there are for what `sampler` makes, on the samples that `config` says, or its recipe where None.
 
-    By the features of `extractor`; of the one that `config` names where it is None.
+    By the features of `extractor`; of the one that `config` names where it is None. Under names that MLflow takes.
     """
+    return recordable(_judge(sampler, dataset, progress, extractor, config))
+
+
+def _judge(
+    sampler: Sampler,
+    dataset: Dataset,
+    progress: Callable[[int, int], None] | None,
+    extractor: Extractor | None,
+    config: EvaluateConfig | None,
+) -> dict[str, float]:
     config, method = config or sampler.recipe.evaluate, sampler.recipe.method
     if extractor is None:
         extractor = open_extractor(method, dataset, config.extractor)

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
 from ganlib.errors import UserError
+from ganlib.files import write_atomically
 from pipelines.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def heeding(trainer: Trainer, run: RunFolder, on_ray: bool) -> Iterator[None]:
 
 def ask(run: RunFolder, wish: Wish) -> None:
     """Asks the workers of `run`, wherever they are, by a file in its folder."""
-    _wish_file(run).write_text(wish)
+    write_atomically(_wish_file(run), wish)
 
 
 def wish_of(run: RunFolder) -> Wish | None:
@@ -116,7 +117,7 @@ def wish_of(run: RunFolder) -> Wish | None:
         said = _wish_file(run).read_text()
     except OSError:
         return None
-    return "resize" if said == "resize" else "stop"
+    return "resize" if said == "resize" else "stop" if said == "stop" else None
 
 
 def answer(run: RunFolder) -> None:

@@ -102,8 +102,8 @@ class RunFolder:
         return (self.path / "run.json").is_file()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from training this run while the body runs. Raises UserError where one does.
+    def locked(self, what: str = "run") -> Iterator[None]:
+        """Keeps other processes from training this run, or study, while the body runs. Raises UserError where one does.
 
         By flock: a process that is killed holds nothing. On storage that several machines share it holds between them
         where the storage's flock does (NFS from Linux 2.6.12 on, Lustre and CephFS); not on mounted buckets.
@@ -121,7 +121,7 @@ class RunFolder:
             except BlockingIOError as error:
                 holder = os.read(file, 200).decode(errors="replace") or "another process"
                 raise UserError(
-                    f"run {self.name} is being trained by {holder}; wait for it, or end it first"
+                    f"{what} {self.name} is being trained by {holder}; wait for it, or end it first"
                 ) from error
             except OSError as error:
                 _log.warning("%s cannot be locked (%s): see that nobody else trains this run", path, error.strerror)

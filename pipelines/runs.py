@@ -144,6 +144,8 @@ def _cells(run: StoredRun, names: Sequence[str]) -> str:
 
 
 def _cell(run: StoredRun, column: str) -> str:
+    if column not in _FACTS and column not in run.metrics:  # as it is stored: a seed has more digits than a score
+        return run.params.get(column, run.tags.get(column, ""))
     value = _value(run, column)
     if value is None:
         return ""

@@ -31,7 +31,7 @@ from ganlib.training.checkpoint import checkpoint_name
 from ganlib.training.trainer import Trainer
 from pipelines.cluster import connect, has_gpus
 from pipelines.evaluate import judge
-from pipelines.run_folder import Home
+from pipelines.run_folder import Home, RunFolder
 from pipelines.rungs import Share
 from pipelines.study_runs import StudyRuns, earlier_bests
 from pipelines.trial import TrainTrial
@@ -155,7 +155,13 @@ def find_study(home: Home, name: str) -> Path:
 
 
 def tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcome:
-    """Runs the study in `folder` to its end, from where it is. Raises UserError where a person has to act."""
+    """Runs the study in `folder` to its end, from where it is. Raises UserError where a person has to act, or another
+    process runs it."""
+    with RunFolder(folder).locked("study"):  # before its record is read: it changes while another goes on with it
+        return _tune(folder, tracking_uri, say)
+
+
+def _tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcome:
     settings = Settings.read(folder / "settings.json")
     study = Study.read(folder / "study.json")
     dataset = Dataset.open(settings.dataset_path)

@@ -18,11 +18,28 @@ DIGITS = 8
 """Hex digits of a digest that a label has."""
 _LABELLED = re.compile(rf"^((?:[^/]+/){{1,2}}?)([^/]+)-([0-9a-f]{{{DIGITS}}})(?=/|$)")
 """What was measured, with its slash; the judge's name; the digits."""
+_UNTAKEN = re.compile(r"[^\w.\- :/]")
+"""What MLflow takes in no name of a metric."""
 
 
 def label_of(name: str, digest: str) -> str:
     """`classifier-1a2b3c4d`, of a judge's name and the SHA-256, in hex, of what it is."""
     return f"{name}-{digest[:DIGITS]}"
+
+
+def recordable(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics under names that MLflow takes: what it does not of a class's or a domain's, as of `C++`, becomes _.
+
+    Of two that come to one name the later has a number behind it.
+    """
+    found: dict[str, float] = {}
+    for metric, value in metrics.items():
+        name = plainest = _UNTAKEN.sub("_", metric)
+        number = 2
+        while name in found:
+            name, number = f"{plainest}_{number}", number + 1
+        found[name] = value
+    return found
 
 
 def plain(metric: str) -> str:

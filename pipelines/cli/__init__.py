@@ -135,7 +135,8 @@ def train(
             raise UserError(f"run {folder.name} keeps its recipe; leave out the overrides, or start a new run")
     if add_epochs:
         epoch = epoch_images(Dataset.open(folder.facts().dataset_path), folder.recipe().method.pairing)
-        folder.lengthen(folder.recipe().train.length(epoch) + round(add_epochs * epoch))
+        with folder.locked():  # not that of a training that goes on
+            folder.lengthen(folder.recipe().train.length(epoch) + round(add_epochs * epoch))
     note_begun(opened.path, folder.path)
     typer.echo(f"run {folder.path}")
     stage(folder, uri)

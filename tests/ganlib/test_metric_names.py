@@ -3,7 +3,17 @@
 import pytest
 
 from ganlib.errors import UserError
-from ganlib.evaluation.names import bare, beside, judge_of, judged_by, label_of, meant, metric_value, plain
+from ganlib.evaluation.names import (
+    bare,
+    beside,
+    judge_of,
+    judged_by,
+    label_of,
+    meant,
+    metric_value,
+    plain,
+    recordable,
+)
 
 DIGEST = "1a2b3c4d" + "0" * 56
 
@@ -81,3 +91,16 @@ def test_a_value_has_to_be_the_only_one_of_its_name() -> None:
         metric_value(metrics, "fid/classifier")
     with pytest.raises(UserError, match="there is no metric kid/random; there are: fid/classifier-11111111"):
         metric_value(metrics, "kid/random")
+
+
+def test_what_mlflow_takes_in_no_name_becomes_a_dash_and_no_two_become_one() -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    names = ["C++", "C--", "C##", "hot dog (plain)", "jack-o'-lantern", "été", "7"]
+    found = recordable({f"fid_class/classifier-1a2b3c4d/{name}": float(i) for i, name in enumerate(names)})
+    assert [name.rpartition("/")[2] for name in found] == [
+        "C__", "C--", "C___2", "hot dog _plain_", "jack-o_-lantern", "été", "7",
+    ]  # fmt: skip
+    assert [*found.values()] == [*range(7)]
+    for name in found:
+        _validate_metric_name(name)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from ganlib.data import Dataset
+from ganlib.errors import UserError
 from ganlib.evaluation.names import meant
 from ganlib.files import file_digest
 from pipelines.run_folder import RunFolder
@@ -259,6 +260,32 @@ def test_what_evaluation_would_not_heed_is_refused(home, capsys, sqlite_tracking
     assert "--size brings the images of a folder" in refused(capsys, "evaluate", run.name, "--size", 64, *words)
     of_a_run = ["evaluate", run.path.parent, "--checkpoint", "checkpoint-000000320"]
     assert "--checkpoint names one of a run's" in refused(capsys, *of_a_run, *words)
+    newest = max(path.name for path in run.path.glob("checkpoint-*"))
+    for place in (f"{newest}/", str(run.path / newest), f"../{run.name}/{newest}"):
+        assert f"by its name alone, such as {newest}" in refused(
+            capsys, "evaluate", run.name, "--checkpoint", place, *words
+        )
+
+
+def test_a_judgement_that_the_journal_did_not_take_is_still_due(home, monkeypatch):
+    """The training's own evaluation, killed once its numbers are kept and before they are said."""
+    import pipelines.evaluate
+    from pipelines.evaluate import evaluate_checkpoint
+
+    run = the_run(home)
+    newest = max(path.name for path in run.path.glob("checkpoint-*"))
+    run.due_mark(newest).write_text("")
+
+    def full(*_, **__):
+        raise UserError("no space left")
+
+    monkeypatch.setattr(pipelines.evaluate.Journal, "metrics", full)
+    with pytest.raises(UserError, match="no space left"):
+        evaluate_checkpoint(run, newest, Dataset.open(run.facts().dataset_path))
+    assert run.due_mark(newest).exists()
+    monkeypatch.undo()
+    evaluate_checkpoint(run, newest, Dataset.open(run.facts().dataset_path))
+    assert not run.due_mark(newest).exists()
 
 
 def test_runs_are_compared_by_metric_and_parameter(home, capsys, sqlite_tracking_uri):

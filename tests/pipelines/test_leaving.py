@@ -21,6 +21,7 @@ from ganlib.training.checkpoint import read_contents
 from pipelines import journal as module
 from pipelines import train as stage
 from pipelines.journal import Journal, journal_folder, read_entries
+from pipelines.notice import wish_of
 from pipelines.run_folder import Home, RunFolder
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
@@ -171,10 +172,21 @@ def test_a_second_job_on_a_run_is_refused_and_a_killed_one_holds_nothing(
         said = refused(capsys, "train", "--run", "ring-1", "--home", own.path, "--tracking", tracking)
         assert f"run ring-1 is being trained by process {process.pid} on " in said
         assert not (run.path / "journal").exists()
+        longer = ["--add-epochs", 3, "--home", own.path, "--tracking", tracking]
+        assert "is being trained by" in refused(capsys, "train", "--run", "ring-1", *longer)
+        assert run.recipe() == run.first_recipe()  # the length stays that of the training that goes on
         process.kill()
         process.wait()
         with run.locked():
             pass
+
+
+def test_a_wish_is_one_of_two_words_and_nothing_else(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert wish_of(run) is None
+    for said, wish in (("stop", "stop"), ("resize", "resize"), ("", None)):  # empty: a file that is being written
+        (tmp_path / "wish").write_text(said)
+        assert wish_of(run) == wish
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ganlib.errors import UserError
-from pipelines.runs import runs_table
+from pipelines.run_store import StoredRun
+from pipelines.runs import _cell, runs_table
 from pipelines.tracking import IMAGES_TAG, experiment_id, mlflow_client
 
 
@@ -78,6 +79,15 @@ def test_columns_are_facts_metrics_parameters_and_tags(store: str) -> None:
     table = runs_table(store, "digits", "fid/classifier", columns, 1)
     assert table.plain() == "\t".join(columns) + "\nsecond\t2e-05\t4.5\tvm\tidx"
     assert [column.header for column in table.rich().columns] == columns
+
+
+def test_a_parameter_is_shown_with_all_its_digits() -> None:
+    run = StoredRun(
+        "1", "0", "a", "FINISHED", 0, {"fid": 4.56789012}, {"train.seed": "4158712345"}, {"t": "1234567"}, []
+    )
+    assert [_cell(run, column) for column in ("train.seed", "t", "fid", "nothing")] == [
+        "4158712345", "1234567", "4.5679", "",
+    ]  # fmt: skip
 
 
 def test_without_an_experiment_it_shows_the_runs_of_all(store: str) -> None:
