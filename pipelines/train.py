@@ -146,6 +146,7 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")  # a spot node has 30 s from its notice on
     from ray.train import TrainingFailedError
 
+    from pipelines.train_loop import failure_of
     from pipelines.writers import unjudged
 
     if recipe.elastic:  # what was counted may be on a node that is about to go: count again then
@@ -164,6 +165,8 @@ def fit(run: RunFolder, recipe: Recipe) -> None:
             except SystemError as error:  # what a signal's handler raises inside Ray's core comes out as its cause
                 raise error.__cause__ or error from None
             except TrainingFailedError as error:
+                if why := failure_of(run):
+                    raise UserError(f"a worker cannot train: {why}") from error
                 if newest_name(run) == before:
                     raise UserError(f"training failed: {' '.join(str(error).split())[:500]}") from error
                 _log.warning("workers failed again; the run goes on from %s", newest_name(run))

@@ -7,6 +7,8 @@ at the same round: what only one of them knows (a full disk, SIGTERM) reaches th
 from __future__ import annotations
 
 import logging
+import shutil
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +32,11 @@ from pipelines.journal import PASSED_OVER_TAG, Journal
 from pipelines.notice import RelievedError, answer, heeding, wish_of
 from pipelines.run_folder import RunFolder
 from pipelines.writers import LocalWriter, RayWriter, Shelf, Writer, unjudged
+
+FAILURES = "failures"
+"""The folder, below a run's, of what its workers could not do."""
+ALIKE_SECONDS = 20.0
+"""How long one that has failed waits for the others to have failed as well."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +64,8 @@ def train_loop(config: dict[str, Any]) -> str | None:
     """Trains the run of `config["run_folder"]` from its newest checkpoint to its end, or to where it is asked to end.
 
     Returns a line for the person where they have to act: their mistake, a run that diverged, a full disk. Raises
-    RelievedError, on all workers, where the run is to go on with others.
+    RelievedError, on all workers, where the run is to go on with others; UserError where some workers alone cannot, as
+    on a node that does not see the dataset, which `failure_of` says then.
     """
     run = RunFolder(Path(config["run_folder"]))
     world, on_ray = World.current(), bool(config["workers"])
@@ -92,10 +100,35 @@ def train_loop(config: dict[str, Any]) -> str | None:
             end = End(*_from_the_first(keeper.end(trainer, writer, on_ray) if keeper is not None else None))
             writer.close(now=trainer.interrupted)
         except UserError as error:
-            return str(error)
+            if failed_alike(run, world.rank, world.size, str(error)):
+                return str(error)
+            raise  # so that Ray ends the others, who wait for this one
         if end.others_follow:
             raise RelievedError(f"the workers of {run.name} leave; others go on from its newest checkpoint")
         return end.failure
+
+
+def failed_alike(run: RunFolder, rank: int, size: int, said: str, seconds: float = ALIKE_SECONDS) -> bool:
+    """Notes why this worker, of `size`, ends, and whether all of them end so, within so long."""
+    if size == 1:
+        return True
+    folder = run.path / FAILURES
+    try:
+        write_atomically(folder / str(rank), said)
+    except UserError:  # a full disk is what most likely it is about
+        return True
+    deadline = time.monotonic() + seconds
+    while not all((folder / str(other)).is_file() for other in range(size)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def failure_of(run: RunFolder) -> str | None:
+    """Why a worker of the run ended that Ray started last; None where none said why."""
+    said = sorted((run.path / FAILURES).glob("[0-9]*"))
+    return said[0].read_text() if said else None
 
 
 class Keeper:
@@ -110,6 +143,7 @@ class Keeper:
 
     def start(self, workers: int) -> Start:
         """Opens the journal, once no other process writes it, and finds where to begin."""
+        shutil.rmtree(self.run.path / FAILURES, ignore_errors=True)  # the others wait for this to be over
         try:
             self.journal = self._stack.enter_context(Journal(self.run.path, "train"))
             remove_unfinished(self.run.path / "checkpoint-*")

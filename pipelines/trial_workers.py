@@ -163,8 +163,9 @@ def train_loop(config: dict[str, Any]) -> None:
                 if broadcast_from_rank_zero((run.path / "ended.txt").exists() if first else None):
                     return
     except UserError as error:
-        if first:
-            write_atomically(run.path / "error.txt", str(error))
+        write_atomically(run.path / "error.txt", str(error))
+        if world.size > 1:  # so that Ray ends the others, who may wait for this one
+            raise
 
 
 def _kept(run: RunFolder, rung: int) -> bool:

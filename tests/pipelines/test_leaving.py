@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from pipelines.notice import wish_of
 from pipelines.run_folder import Home, RunFolder
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
+from pipelines.train_loop import failed_alike, failure_of
 from tests.cluster.processes import descendants, wait_until
 from tests.cluster.tiny import TINY, lengths, prepare, the_run, ticks_of, weights
 from tests.pipelines.command import gan, refused
@@ -179,6 +181,17 @@ def test_a_second_job_on_a_run_is_refused_and_a_killed_one_holds_nothing(
         process.wait()
         with run.locked():
             pass
+
+
+def test_workers_that_fail_alike_end_alike_and_one_that_fails_alone_says_why(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert failure_of(run) is None
+    assert failed_alike(run, 0, 1, "alone")
+    assert failure_of(run) is None
+    assert not failed_alike(run, 1, 3, "no such shard", 0.3)
+    assert failure_of(run) == "no such shard"
+    with ThreadPoolExecutor(2) as others:  # within the time that it waits
+        assert [*others.map(lambda rank: failed_alike(run, rank, 3, "the same", 60), (0, 2))] == [True, True]
 
 
 def test_a_wish_is_one_of_two_words_and_nothing_else(tmp_path: Path) -> None:
