@@ -62,18 +62,18 @@ def evaluate(
 
     opened, path = open_home(home), Path(what)
     asked = Asked(against, extractor, workers, size)
-    in_home = (opened.runs / what / "run.json").is_file() or (path / "run.json").is_file()
-    is_run = in_home or not path.is_dir()
+    is_run = (opened.runs / what / "run.json").is_file() or (path / "run.json").is_file() or not path.is_dir()
+    is_checkpoint = not is_run and (path / "progress.json").is_file()
     if checkpoint is not None and not is_run:
         raise UserError(f"--checkpoint names one of a run's, and {what} is a folder; name the run, or leave it out")
-    if size is not None and (is_run or (path / "progress.json").is_file()):
+    if size is not None and (is_run or is_checkpoint):
         raise UserError("--size brings the images of a folder to one size; what a generator draws has its own")
-    if not in_home and (path / "progress.json").is_file():
-        metrics = _checkpoint(path, asked, opened)
-    elif not in_home and path.is_dir():
-        metrics = _folder(path, asked, opened)
-    else:
+    if is_run:
         metrics = _run(find_run(opened, what), checkpoint, asked, opened, tracking)
+    elif is_checkpoint:
+        metrics = _checkpoint(path, asked, opened)
+    else:
+        metrics = _folder(path, asked, opened)
     print_metrics(metrics, each_class=True)
     if out is not None:
         said = {"what": what, "against": against, "metrics": metrics}
