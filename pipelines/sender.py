@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.journal import Entry, journal_folder, read_entries
 from pipelines.sent import Sent
-from pipelines.tracking import experiment_id, mlflow_client, open_run, reason, set_tags
+from pipelines.tracking import KIND_TAG, experiment_id, mlflow_client, open_run, reason, set_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -184,7 +184,8 @@ class Sender:
         client = mlflow_client(self._tracking_uri)
         run_id = self._sent.run_id
         if run_id is not None and _is_active(client, run_id):
-            set_tags(client, run_id, tags)
+            # What it is it was begun as: a study's trial stays one, whoever judges it or reports on it later.
+            set_tags(client, run_id, {name: value for name, value in tags.items() if name != KIND_TAG})
         else:
             self._sent.save(self._sent_file)  # its `unique`, before there is a run that carries it
             begun = entries[0].record["time"] if entries else None

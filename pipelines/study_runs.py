@@ -17,7 +17,7 @@ from pipelines.job_link import keep_job_log
 from pipelines.journal import Journal, Status, journal_folder, read_entries
 from pipelines.run_folder import RunFacts, RunFolder
 from pipelines.sender import Sender
-from pipelines.tracking import host_facts, mlflow_client
+from pipelines.tracking import KIND_TAG, host_facts, mlflow_client
 from pipelines.train import DRAIN_SECONDS
 from tuning.ledger import BAD, Ledger, values_of
 from tuning.member import trial_folder
@@ -52,7 +52,7 @@ class StudyRuns:
         self._journal.params({**facts, "rungs": study.rungs, **settings, **space})
         self._journal.tags(host_facts() | {SPACE_TAG: json.dumps(study.space)})
         self._describe(self._journal)
-        tags = {"recipe": self._recipe, "gan.folder": str(folder), "gan.kind": "study", STUDY_TAG: study.name}
+        tags = {"recipe": self._recipe, "gan.folder": str(folder), KIND_TAG: "study", STUDY_TAG: study.name}
         self._parent = Sender(folder, tracking_uri, self._recipe, study.name, None, tags | {DATASET_TAG: study.dataset})
         self._parent.start()
         self._senders: dict[int, Sender] = {}
@@ -149,7 +149,7 @@ class StudyRuns:
             self._describe(journal)
 
     def _sender(self, study: Study, trial: Trial, run: RunFolder) -> Sender:
-        tags = {"recipe": self._recipe, "gan.folder": str(run.path), "gan.kind": "trial", STUDY_TAG: study.name}
+        tags = {"recipe": self._recipe, "gan.folder": str(run.path), KIND_TAG: "trial", STUDY_TAG: study.name}
         name = f"{study.name}-{trial.number:04d}"
         return Sender(run.path, self.uri, self._recipe, name, self._parent.standing, tags)
 
@@ -184,6 +184,6 @@ def earlier_bests(tracking_uri: str, recipe: str, dataset_digest: str) -> list[d
     experiment = client.get_experiment_by_name(recipe)
     if experiment is None:
         return []
-    mine = f"tags.`gan.kind` = 'study' AND tags.`{DATASET_TAG}` = '{dataset_digest}'"
+    mine = f"tags.`{KIND_TAG}` = 'study' AND tags.`{DATASET_TAG}` = '{dataset_digest}'"
     runs = client.search_runs([experiment.experiment_id], mine, order_by=["attributes.start_time DESC"])
     return [json.loads(run.data.tags[BEST_TAG]) for run in runs if BEST_TAG in run.data.tags]

@@ -32,6 +32,8 @@ COMMIT, DIRTY = "GAN_SOURCE_COMMIT", "GAN_SOURCE_DIRTY"
 
 # The tag by which a run is found again; its value is made once and kept with the work that the run records.
 RUN_TAG = "gan.run"
+# The tag that says what a run is of: a training, a study, a trial, a chain or one of its stages.
+KIND_TAG = "gan.kind"
 # The tag that says how many images the run has seen.
 IMAGES_TAG = "gan.images"
 # The tag that says in a few words how healthy the run is.

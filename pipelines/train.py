@@ -25,7 +25,7 @@ from pipelines.journal import PASSED_OVER_TAG, Journal, Status, journal_folder, 
 from pipelines.notice import TerminatedError, answer, ask_and_wait, asked_to_go, on_sigterm
 from pipelines.run_folder import Home, RunFacts, RunFolder
 from pipelines.sender import Sender
-from pipelines.tracking import host_facts
+from pipelines.tracking import KIND_TAG, host_facts
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
@@ -123,7 +123,7 @@ def train(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -
 def sender_of(run: RunFolder, tracking_uri: str, parent_run_id: str | None = None) -> Sender:
     """What ships the journal of `run` to MLflow."""
     recipe = run.facts().recipe
-    tags = {"recipe": recipe, "gan.folder": str(run.path), "gan.kind": "training"}
+    tags = {"recipe": recipe, "gan.folder": str(run.path), KIND_TAG: "training"}
     return Sender(run.path, tracking_uri, recipe, run.name, parent_run_id, tags)
 
 

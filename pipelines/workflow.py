@@ -24,7 +24,7 @@ from pipelines.journal import Status
 from pipelines.prepare import DatasetRequest
 from pipelines.publish import Published, is_registered, publish
 from pipelines.run_folder import RunFolder
-from pipelines.tracking import close_run, mlflow_client, open_run, set_tags
+from pipelines.tracking import KIND_TAG, close_run, mlflow_client, open_run, set_tags
 from pipelines.train import create_run, train
 
 INDIFFERENT = {"about", "source", "workers", "evaluate"}
@@ -54,7 +54,7 @@ def run_chain(recipe: Recipe, request: DatasetRequest, tracking_uri: str, say: C
     the same call goes on from there.
     """
     identity = canonical_digest({"data": request.fingerprint(), "recipe": recipe.model_dump(mode="json")})
-    tags = {"recipe": recipe.name, "gan.kind": "chain"}
+    tags = {"recipe": recipe.name, KIND_TAG: "chain"}
     parent = open_run(tracking_uri, recipe.name, f"chain-{recipe.name}", tags, f"chain-{identity}")
     chain = Chain(recipe, request, tracking_uri, parent, say)
     status: Status = "FAILED"
@@ -175,7 +175,7 @@ class Chain:
             self.say(f"{name}: as before")
             return old
         self.say(f"{name} ...")
-        tags = {"mlflow.parentRunId": self.parent, "recipe": self.recipe.name, "gan.kind": name}
+        tags = {"mlflow.parentRunId": self.parent, "recipe": self.recipe.name, KIND_TAG: name}
         run_id = open_run(self.tracking_uri, self.recipe.name, name, tags, f"{name}-{digest}-{self.parent}")
         status: Status = "FAILED"
         try:

@@ -176,6 +176,15 @@ def test_shipping_the_same_records_again_changes_nothing(run_folder: Path, track
     assert json.loads(sent_file.read_text()) == sent
 
 
+def test_a_run_stays_of_the_kind_that_it_was_begun_as(run_folder: Path, tracking_uri: str) -> None:
+    for kind, version in (("trial", "1"), ("training", "2")):
+        sender = Sender(run_folder, tracking_uri, "tests", "a run", tags={"gan.kind": kind, "version.torch": version})
+        assert sender.drain(60) == 0
+    assert sender.run_id is not None
+    tags = mlflow_client(tracking_uri).get_run(sender.run_id).data.tags
+    assert (tags["gan.kind"], tags["version.torch"]) == ("trial", "2")
+
+
 def test_another_store_and_one_that_was_lost_get_the_whole_journal(
     run_folder: Path, tracking_uri: str, empty_database: Path, tmp_path: Path
 ) -> None:
