@@ -30,7 +30,7 @@ def memory_radius(held_out: NDArray[np.float64]) -> float:
 
     Each is from an image to the nearest training image, in any feature space (`neighbours.nearest`).
     """
-    return float(np.partition(held_out, _rank(len(held_out)) - 1)[_rank(len(held_out)) - 1])
+    return float(np.sort(held_out)[_rank(len(held_out)) - 1])
 
 
 def memorised_share(distances: NDArray[np.float64], radius: float) -> Estimate:
