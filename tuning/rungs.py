@@ -14,6 +14,10 @@ EVEN = {"none": 4, "median": 8, "pbt": 8}
 """Rungs of the other schedulers, at equal distances: as often a population changes, and medians are taken."""
 LEAST_BATCHES = 4
 """Between two rungs."""
+WORTH_BATCHES = 50
+"""Before the first halving, where trials are long enough for more than one. On the table that `tuning_table` of
+tests/benchmarks makes, rankings after 18, 36, 72 and 144 batches agree with that after the whole 288 by Kendall's tau
+0.20, 0.31, 0.55 and 0.80; of the best eight settings 6, 7, 8 and 8 are in the better third there, which passes."""
 
 
 def rungs_for(scheduler: str, recipe: Recipe, total: int) -> list[int]:
@@ -25,8 +29,10 @@ def rungs_for(scheduler: str, recipe: Recipe, total: int) -> list[int]:
     least = LEAST_BATCHES * recipe.train.batch
     if scheduler == "asha":
         halvings = MOST_HALVINGS
-        while halvings and total // REDUCTION**halvings < least:
+        while halvings > 1 and total // REDUCTION**halvings < WORTH_BATCHES * recipe.train.batch:
             halvings -= 1
+        if total // REDUCTION**halvings < least:
+            halvings = 0
         multiples = [REDUCTION**place for place in range(halvings)]
         first = total // REDUCTION**halvings
     else:

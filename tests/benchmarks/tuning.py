@@ -5,7 +5,7 @@ how many samples its rankings take.
     python -m tests.benchmarks.tuning overhead      a study of 8 trials of `digits`; some minutes
     python -m tests.benchmarks.tuning ranking       24 trainings of seconds, each judged often; some minutes
     python -m tests.benchmarks.tuning pbt --minutes 16 --source ../shared/data/mnist
-    python -m tests.benchmarks.tuning rates --minutes 18 --size 32 --avatars ../shared/data/avatars.zip
+    python -m tests.benchmarks.tuning rates --minutes 60 --size 32 --avatars ../shared/data/avatars.zip
 
 asha: images seen by all trials until one is within 10 percent of the best of random search, over all that random
 search saw. tpe: best loss after as many trials, over random search's. Both are medians of five seeds; the first trials
@@ -52,7 +52,9 @@ def main() -> None:
     }  # fmt: skip
     parser = arguments(__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *runs], metavar="NAME", help=f"of {', '.join(runs)}; or all")
-    parser.add_argument("--minutes", type=float, default=16.0, help="of training: either side of pbt, or rates's study")
+    parser.add_argument(
+        "--minutes", type=float, default=16.0, help="of training: either side of pbt, or the whole study of rates"
+    )
     parser.add_argument("--samples", type=int, default=10_000, help="that the judges of pbt and rates see")
     parser.add_argument("--source", help="MNIST's IDX files, for pbt; a download where nothing is said")
     parser.add_argument("--avatars", default=str(SHARED / "avatars.zip"), help="the images of rates")

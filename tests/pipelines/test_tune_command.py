@@ -138,7 +138,7 @@ def test_a_study_begins_with_what_it_needs_to_go_on(home: Home, dataset: Dataset
     folder = create_study(Asked(DIGITS, {}, 5, seed=9), dataset, home, "s", settings, tracking_uri)
     study = Study.read(folder / "study.json")
     assert study.space == Space.parse(DIGITS, own_space(DIGITS)).texts
-    assert (study.rungs, study.mode, study.trials_wanted, study.seed) == ([300, 900, 2700], "min", 5, 9)
+    assert (study.rungs, study.mode, study.trials_wanted, study.seed) == ([900, 2700], "min", 5, 9)
     assert Recipe.parse(study.recipe).train.images == 2700
     kept = Settings.read(folder / "settings.json")
     assert kept.points == [Space.parse(DIGITS, own_space(DIGITS)).point(DIGITS)]
