@@ -18,14 +18,14 @@ import torch.multiprocessing as processes
 
 from ganlib.cores import cores, threads_of
 from ganlib.recipe import Recipe
-from ganlib.scaling.links import Link
+from ganlib.scaling.links import Loopback
 from ganlib.scaling.rehearsal import Rehearsal, kinds_of_round, others
 
 LEAST_SECONDS = 1.0
 """How long rounds of one sort are repeated, at the least."""
 
-SMALL, LARGE = 2**12, 2**23
-"""Bytes of the messages that latency and bandwidth are read off."""
+SMALL, SIZES = 2**12, (2**20, 2**22, 2**24, 2**26)
+"""Bytes of the all-reduces that the latency and the rates are read off; smaller ones take hardly more than a latency."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Calibration:
 
     cores: int
     rounds: dict[int, float]
-    loopback: Link
+    loopback: Loopback
 
     def crowding(self, workers: int) -> float:
         """How many workers share a core."""
@@ -57,17 +57,16 @@ def calibrate(recipes: Mapping[int, Recipe], per_machine: int | None = None) -> 
         processes.start_processes(_measure, (count, folder, jobs, there, gate), count, start_method="spawn")
         found = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]
     rounds = {n: max(one["rounds"][str(n)] for one in found if str(n) in one["rounds"]) for n in recipes}
-    small, large = (max(one[size] for one in found) for size in ("small", "large"))
-    # Of two workers the ring's 2 steps take half of the bytes each.
-    bandwidth = (LARGE - SMALL) / max(large - small, 1e-9)
-    return Calibration(there, rounds, Link(max(small - SMALL / bandwidth, 0.0) / 2, bandwidth))
+    small, *others = (max(one["messages"][place] for one in found) for place in range(1 + len(SIZES)))
+    # Of two workers the ring has 2 steps, each a message of half of the bytes.
+    rates = tuple((size // 2, size / max(took - small, 1e-9)) for size, took in zip(SIZES, others, strict=True))
+    return Calibration(there, rounds, Loopback(small / 2, rates))
 
 
 def _measure(rank: int, count: int, folder: str, jobs: dict[int, tuple[str, int]], cores: int, gate: Any) -> None:
     """The body of one process."""
     torch.set_num_threads(1)
-    found: dict[str, Any] = _messages(rank, count, folder, gate)
-    found["rounds"] = {}
+    found: dict[str, Any] = {"messages": _messages(rank, count, folder, gate), "rounds": {}}
     for workers, (recipe, here) in jobs.items():
         torch.set_num_threads(threads_of(here, cores))
         gate.wait()
@@ -81,24 +80,22 @@ def _measure(rank: int, count: int, folder: str, jobs: dict[int, tuple[str, int]
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
 
 
-def _messages(rank: int, count: int, folder: str, gate: Any) -> dict[str, float]:
-    """Seconds of an all-reduce of SMALL and of LARGE bytes between the first two processes."""
-    found: dict[str, float] = {}
+def _messages(rank: int, count: int, folder: str, gate: Any) -> list[float]:
+    """Seconds of all-reduces of SMALL and of SIZES bytes between the first two processes; of others 0."""
+    found = [0.0] * (1 + len(SIZES))
     if rank < 2:
         meet = f"file://{folder}/meet"
         dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(minutes=10))
-        for name, size, repeats in (("small", SMALL, 50), ("large", LARGE, 10)):
+        for place, size in enumerate((SMALL, *SIZES)):
             values = torch.ones(size // 4)
             seconds = []
-            for _ in range(repeats):
+            for _ in range(50 if size < 2**22 else 10):
                 dist.barrier()  # in training too they meet after each has been busy by itself
                 start = time.perf_counter()
                 dist.all_reduce(values)
                 seconds.append(time.perf_counter() - start)
-            found[name] = statistics.median(seconds)
+            found[place] = statistics.median(seconds)
         dist.destroy_process_group()
-    else:
-        found = {"small": 0.0, "large": 0.0}
     gate.wait()
     return found
 

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from ganlib.errors import UserError
 
 LATENCY = 20e-6
@@ -22,6 +24,60 @@ class Link(NamedTuple):
 
     latency: float
     bandwidth: float
+
+    def rate(self, size: float) -> float:
+        """Bytes/s of a message of so many bytes."""
+        return self.bandwidth
+
+
+@dataclass(frozen=True)
+class Loopback:
+    """What joins two processes of one machine: memory, the faster the nearer the cache that a message fits in.
+
+    latency: seconds that a message takes whatever its size. rates: bytes of messages, rising, each with the bytes/s at
+    which it went.
+    """
+
+    latency: float
+    rates: tuple[tuple[int, float], ...]
+
+    def __str__(self) -> str:
+        (smallest, fast), (largest, slow) = self.rates[0], self.rates[-1]
+        return (
+            f"{self.latency * 1e6:.0f} us a message, and {fast / 1e9:.2f} GB/s ({smallest / 2**20:.3g} MiB) to "
+            f"{slow / 1e9:.2f} GB/s ({largest / 2**20:.3g} MiB)"
+        )
+
+    def rate(self, size: float) -> float:
+        """Bytes/s of a message of so many bytes, between those measured on a logarithmic scale."""
+        sizes, rates = zip(*self.rates, strict=True)
+        return float(np.interp(math.log(max(size, 1.0)), np.log(sizes), rates))
+
+    def shared(self, crowding: float, computing: bool = True) -> Loopback:
+        """Where so many workers share a core, which all of them need to copy.
+
+        computing: they come from other work, so that a message waits for its receiver's turn on the core as well. Where
+        nothing is done but to pass messages, who waits for one has no work to finish first.
+        """
+        rates = tuple((size, rate / crowding) for size, rate in self.rates)
+        return Loopback(self.latency * (crowding if computing else 1.0), rates)
+
+
+class Behind(NamedTuple):
+    """A network between processes, each of which copies what it sends and gets as on its own machine."""
+
+    network: Link
+    loopback: Loopback
+
+    @property
+    def latency(self) -> float:
+        return self.network.latency + self.loopback.latency
+
+    def rate(self, size: float) -> float:
+        return min(self.network.bandwidth, self.loopback.rate(size))
+
+
+Way = Link | Loopback | Behind
 
 
 def parse_network(text: str) -> Link:
@@ -50,8 +106,8 @@ class Cluster:
     """
 
     per_machine: int
-    inside: Link
-    between: Link
+    inside: Way
+    between: Way
     trees: bool = True
 
     def machines(self, workers: int) -> int:
@@ -73,12 +129,10 @@ class Cluster:
         if workers == 1:
             return 0.0
         machines = self.machines(workers)
-        slowest = self.inside
-        if machines > 1:
-            between = self.between
-            slowest = Link(max(between.latency, slowest.latency), min(between.bandwidth, slowest.bandwidth))
-        steps = 2 * (workers - 1)
-        ring = steps * slowest.latency + steps / workers * size / slowest.bandwidth
+        ways = [self.inside, self.between] if machines > 1 else [self.inside]
+        part = size / workers
+        slowest = Link(max(way.latency for way in ways), min(way.rate(part) for way in ways))
+        ring = 2 * (workers - 1) * (slowest.latency + part / slowest.bandwidth)
         if not self.trees:
             return ring
         here = min(workers, self.per_machine)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from ganlib.scaling.calibration import Calibration
 from ganlib.scaling.gpus import Gpu
-from ganlib.scaling.links import Cluster, Link
+from ganlib.scaling.links import Behind, Cluster, Link
 from ganlib.scaling.work import Work
 
 
@@ -69,10 +69,8 @@ def predict_cpu(work: Work, calibration: Calibration, per_machine: int, network:
     """
     here = min(work.workers, per_machine)
     crowding = calibration.crowding(here)
-    inside = Link(calibration.loopback.latency * crowding, calibration.loopback.bandwidth / crowding)
-    between = inside
-    if network is not None:
-        between = Link(network.latency + inside.latency, min(network.bandwidth, inside.bandwidth))
+    inside = calibration.loopback.shared(crowding)
+    between = inside if network is None else Behind(network, inside)
     computing = calibration.rounds[work.workers] * crowding
     communicating = messages(work, Cluster(per_machine, inside, between, trees=False))
     return Prediction(work, computing, communicating, "messages" if communicating > computing else "computing")

@@ -140,11 +140,7 @@ def on_this_machine(
 
     measured = calibrate(recipes, per_machine)
     link = parse_network(network) if network else None
-    loopback = measured.loopback
-    typer.echo(
-        f"this machine, {measured.cores} cores; between its processes {loopback.bandwidth / 1e9:.2f} GB/s, "
-        f"{loopback.latency * 1e6:.0f} us a message"
-    )
+    typer.echo(f"this machine, {measured.cores} cores; between its processes {measured.loopback}")
 
     return lambda n, recipe: predict_cpu(count_work(recipe, n), measured, per_machine, link)
 

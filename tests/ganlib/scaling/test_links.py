@@ -3,7 +3,7 @@
 import pytest
 
 from ganlib.errors import UserError
-from ganlib.scaling.links import Cluster, Link, parse_network
+from ganlib.scaling.links import Behind, Cluster, Link, Loopback, parse_network
 
 FREE = Link(0.0, 1e15)
 
@@ -27,6 +27,26 @@ def test_small_messages_go_by_a_tree() -> None:
     """64 machines of 8: seven hops inside and log2 64 = 6 between, up and down; a ring would take 1,022 steps."""
     cluster = Cluster(8, Link(1e-6, 1e12), Link(1e-5, 1e9))
     assert cluster.all_reduce(0, 512) == pytest.approx(2 * (7e-6 + 6e-5))
+
+
+def test_memory_is_as_fast_as_the_cache_that_a_message_fits_in() -> None:
+    """4 GB/s for parts of 1 kB, 1 GB/s for those of 100 kB; of 10 kB, halfway between by their logarithms, 2.5."""
+    loopback = Loopback(1e-3, ((1_000, 4e9), (100_000, 1e9)))
+    cluster = Cluster(4, loopback, loopback, trees=False)
+    rates = {100: 4e9, 1_000: 4e9, 10_000: 2.5e9, 100_000: 1e9, 10**7: 1e9}
+    for part, rate in rates.items():
+        assert cluster.all_reduce(4 * part, 4) == pytest.approx(6 * (1e-3 + part / rate))
+
+
+def test_who_shares_a_core_copies_slower_and_who_computes_there_waits_for_it() -> None:
+    loopback = Loopback(1e-3, ((1_000, 4e9), (100_000, 1e9)))
+    assert loopback.shared(2) == Loopback(2e-3, ((1_000, 2e9), (100_000, 5e8)))
+    assert loopback.shared(2, computing=False) == Loopback(1e-3, ((1_000, 2e9), (100_000, 5e8)))
+
+
+def test_a_network_is_no_faster_than_the_memory_behind_it() -> None:
+    behind = Behind(Link(1e-3, 2e9), Loopback(1e-4, ((1_000, 4e9), (100_000, 1e9))))
+    assert (behind.latency, behind.rate(1_000), behind.rate(100_000)) == (pytest.approx(1.1e-3), 2e9, 1e9)
 
 
 def test_one_machine_knows_no_network() -> None:

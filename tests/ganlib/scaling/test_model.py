@@ -7,7 +7,7 @@ from ganlib.cores import threads_of
 from ganlib.errors import UserError
 from ganlib.scaling.calibration import Calibration
 from ganlib.scaling.gpus import ACHIEVED, KERNEL, LAUNCH, STREAMED, Gpu, find_gpu
-from ganlib.scaling.links import Link
+from ganlib.scaling.links import Link, Loopback
 from ganlib.scaling.model import predict_cpu, predict_gpu
 from ganlib.scaling.work import Operation, Work, count_work
 from pipelines.shipped import find_recipe
@@ -64,7 +64,7 @@ def test_gradients_and_computing_add_up() -> None:
 
 
 def test_four_workers_on_two_cores_take_twice_as_long() -> None:
-    calibration = Calibration(2, {2: 1.0, 4: 0.5}, Link(1e-3, 1e9))
+    calibration = Calibration(2, {2: 1.0, 4: 0.5}, Loopback(1e-3, ((1, 1e9),)))
     two = predict_cpu(work_of(workers=2, messages={10**9: 2.0}), calibration, 2)
     assert (two.computing, two.communicating) == (1.0, pytest.approx(2 * (2e-3 + 1.0)))
     four = predict_cpu(work_of(workers=4, messages={10**9: 2.0}), calibration, 4)
@@ -72,7 +72,7 @@ def test_four_workers_on_two_cores_take_twice_as_long() -> None:
 
 
 def test_machines_of_their_own_share_no_core() -> None:
-    calibration = Calibration(2, {4: 0.5}, Link(1e-3, 1e9))
+    calibration = Calibration(2, {4: 0.5}, Loopback(1e-3, ((1, 1e9),)))
     four = predict_cpu(work_of(workers=4, messages={10**8: 1.0}), calibration, 1, Link(1e-3, 1e8))
     assert (four.computing, four.communicating) == (0.5, pytest.approx(6 * 2e-3 + 1.5))
 
