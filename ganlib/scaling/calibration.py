@@ -25,7 +25,7 @@ LEAST_SECONDS = 1.0
 """How long rounds of one sort are repeated, at the least."""
 
 SMALL, SIZES = 2**12, (2**20, 2**22, 2**24, 2**26)
-"""Bytes of the all-reduces that the latency and the rates are read off; smaller ones take hardly more than a latency."""
+"""Bytes of the all-reduces that the latency and the rates are read off; what is smaller takes little but a latency."""
 
 
 @dataclass(frozen=True)
