@@ -166,12 +166,7 @@ def _tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcom
     study = Study.read(folder / "study.json")
     dataset = Dataset.open(settings.dataset_path)
     recipe = Recipe.parse(study.recipe, origin=f"the recipe of study {study.name}")
-    workers = recipe.most_workers
-    # No CPU to spare: trials are judged by their own processes, and a place is as many CPUs as a trial takes.
-    connect(max(workers, 1) * (settings.at_once or 1), spare=0)
-    share = share_of(settings)
-    resources = Resources(share.cpus, share.gpus, workers, settings.at_once)
-    resources.places()  # before anything is recorded of a study that cannot run
+    share, resources = found_room(recipe, settings)  # before anything is recorded of a study that cannot run
     runs = StudyRuns(folder, study, dataset, tracking_uri, _shown(settings, recipe))
     ledger = Ledger(study, Space.parse(recipe, study.space), folder / "study.json", runs.told)
     runs.go_on(ledger)
@@ -199,6 +194,20 @@ def _tune(folder: Path, tracking_uri: str, say: Callable[[str], None]) -> Outcom
     if left:
         say(f"MLflow has not taken {left} records yet; `gan tune --study {study.name}` sends them")
     return Outcome(study, folder, best, finals(study), made, runs.run_id)
+
+
+def found_room(recipe: Recipe, settings: Settings) -> tuple[Share, Resources]:
+    """What a process of the study and what a trial take, of the cluster that this process connects to.
+
+    Raises UserError where it has not enough for one trial.
+    """
+    workers = recipe.most_workers
+    # No CPU to spare: trials are judged by their own processes, and a place is as many CPUs as a trial takes.
+    connect(max(workers, 1) * (settings.at_once or 1), spare=0)
+    share = share_of(settings)
+    resources = Resources(share.cpus, share.gpus, workers, settings.at_once)
+    resources.places()
+    return share, resources
 
 
 def share_of(settings: Settings) -> Share:

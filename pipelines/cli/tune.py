@@ -89,7 +89,7 @@ def tune(
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import new_run_name
     from pipelines.shipped import find_recipe
-    from pipelines.tune import Asked, Settings, create_study, find_study
+    from pipelines.tune import Asked, Settings, create_study, find_study, found_room
     from pipelines.tune import tune as stage
     from tuning.space import Space, own_space, read_space
 
@@ -113,12 +113,12 @@ def tune(
         changes = overrides_of([word for word in words or () if not draws(word)], kind)
         found = find_recipe(recipe, changes)
         texts = ({} if space is None else read_space(space)) | drawn
-        Space.parse(found, texts or own_space(found))  # before minutes go into a dataset
+        Space.parse(
+            found, texts or own_space(found)
+        )  # like all else that can be wrong, before minutes go into a dataset
         uri = open_tracking(opened, tracking)
-        judge = found.evaluate.extractor
-        dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
         settings = Settings(
-            dataset_path=str(dataset.location),
+            dataset_path="",
             finalists=finalists,
             prune=prune,
             seeds=seeds,
@@ -127,6 +127,10 @@ def tune(
             at_once=at_once,
             minutes=minutes,
         )
+        found_room(found, settings)
+        judge = found.evaluate.extractor
+        dataset = DatasetRequest(found.data, opened, source, store=store, extractor=judge).prepare()
+        settings = settings.model_copy(update={"dataset_path": str(dataset.location)})
         asked = Asked(found, texts, trials, search, scheduler, metric, seed, warm)
         folder = create_study(asked, dataset, opened, new_run_name(f"{found.name}-study"), settings, uri)
     note_begun(opened.path, folder)

@@ -58,6 +58,24 @@ def test_mistakes_are_one_line(
     assert said in refused(capsys, "tune", *words, "--home", tmp_path, "--tracking", tracking_uri)
 
 
+def two_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of two machines of 2 CPUs each, as Ray tells of it."""
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0}}] * 2
+    monkeypatch.setattr("tuning.study.ray.nodes", lambda: nodes)
+    monkeypatch.setattr("tuning.study._most_nodes", list)
+    monkeypatch.setattr("pipelines.tune.has_gpus", lambda count: False)
+
+
+def test_room_is_looked_for_before_minutes_go_into_a_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.tune.connect", lambda workers, spare: None)
+    two_machines(monkeypatch)
+    words = ["digits", "workers=9", "--home", tmp_path, "--tracking", tracking_uri]
+    assert "a trial takes 9 workers of 1 CPUs each, and the cluster has 4 CPUs" in refused(capsys, "tune", *words)
+    assert not list((tmp_path / "datasets").glob("*"))
+
+
 def test_what_is_the_same_for_all_trials_cannot_be_drawn() -> None:
     for path, text in {
         "data.size": "choice(16, 32)", "evaluate.samples": "int(64, 128)", "train.images": "int(100, 200)",
@@ -167,18 +185,21 @@ def test_a_warm_start_takes_the_best_of_studies_on_this_data(home: Home, dataset
 def test_what_a_study_takes_is_counted_on_its_cluster(
     home: Home, dataset: Dataset, tracking_uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not on this machine, before there is a connection; of a cluster of its own every CPU is for trials."""
+    """Not on this machine, before there is a connection; of a cluster of its own every CPU is for trials. Once before
+    the dataset, and once by what goes on with the study."""
     asked: list[tuple[int, int]] = []
 
     def connected(workers: int, spare: int) -> None:
         asked.append((workers, spare))
-        raise UserError("as far as this test goes")
+        if len(asked) == 2:
+            raise UserError("as far as this test goes")
 
     monkeypatch.setattr("pipelines.tune.connect", connected)
+    two_machines(monkeypatch)
     before = {path.name for path in studies_of(home).glob("*")}
     said = refused(capsys, "tune", "digits", *TINY, "--home", home.path, "--tracking", tracking_uri)
     assert "as far as this test goes" in said
     (folder,) = [path for path in studies_of(home).glob("*") if path.name not in before]
     settings = Settings.read(folder / "settings.json")
     assert (settings.at_once, settings.cpus, settings.gpus) == (None, 1, None)
-    assert asked == [(1, 0)]
+    assert asked == [(1, 0)] * 2
