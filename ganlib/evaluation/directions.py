@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Literal
 
 from ganlib.errors import UserError
@@ -39,8 +40,12 @@ def family(metric: str) -> str:
 
 
 def direction(metric: str) -> Direction:
-    """Whether less or more of it is better. Raises UserError for a metric of which neither is."""
+    """Whether less or more of it is better. Raises UserError for a metric of which neither is, or that there is not."""
     kind = family(metric)
+    if not is_known(metric):
+        near = get_close_matches(kind, sorted(LESS | MORE), 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(LESS | MORE))}"
+        raise UserError(f"there is no metric {plain(metric)!r}; {hint}")
     if kind in LESS:
         return "min"
     if kind in MORE:

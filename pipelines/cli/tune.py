@@ -85,6 +85,7 @@ def tune(
     tracking: TrackingOption = None,
 ) -> None:
     """Search a recipe for better values by trials on Ray Tune, each a run in MLflow; ends with a recipe as YAML."""
+    from ganlib.evaluation.directions import direction
     from pipelines.kept import begun, note_begun
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import new_run_name
@@ -113,9 +114,8 @@ def tune(
         changes = overrides_of([word for word in words or () if not draws(word)], kind)
         found = find_recipe(recipe, changes)
         texts = ({} if space is None else read_space(space)) | drawn
-        Space.parse(
-            found, texts or own_space(found)
-        )  # like all else that can be wrong, before minutes go into a dataset
+        Space.parse(found, texts or own_space(found))  # like all that can be wrong, before minutes go into a dataset
+        direction(metric)
         uri = open_tracking(opened, tracking)
         settings = Settings(
             dataset_path="",

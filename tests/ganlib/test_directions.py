@@ -47,7 +47,7 @@ def test_less_or_more_is_better(metric: str, better: str) -> None:
     [
         "sharpness", "fid_se/random-1a2b3c4d", "fid_floor/random-1a2b3c4d", "modes/kl_se", "modes/covered_floor",
         "paired_of_mean/l1", "called_before/blond", "agreement_real/classifier-1a2b3c4d", "mode_share/3",
-        "judge_accuracy", "judge_accuracy/classifier-1a2b3c4d", "paired/images", "of_our_own",
+        "judge_accuracy", "judge_accuracy/classifier-1a2b3c4d", "paired/images",
     ],
 )  # fmt: skip
 def test_what_has_no_better_is_refused_in_a_line(metric: str) -> None:
@@ -61,6 +61,10 @@ def test_every_family_is_of_one_kind() -> None:
     assert len(frozenset.union(*kinds)) == sum(map(len, kinds))
     assert not any(name.endswith(BESIDE) for name in frozenset.union(*kinds))
     assert not is_known("of_our_own")
+    with pytest.raises(UserError, match=r"there is no metric 'of_our_own'; there are agreement, box_iou, .*recall"):
+        direction("of_our_own")
+    with pytest.raises(UserError, match=r"there is no metric 'recal/random'; did you mean recall\?"):
+        direction("recal/random-1a2b3c4d")
 
 
 @pytest.mark.slow

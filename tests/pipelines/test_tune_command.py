@@ -50,6 +50,8 @@ def dataset(home: Home) -> Dataset:
         (["digits", "method.objective=choice(hinge,3)"], "method.objective is 3"),
         (["digits", "optim.generator.lrr=1e-4"], "did you mean 'optim.generator.lr'"),
         (["digits", "--space", "none.yaml"], "cannot be read"),
+        (["digits", "--metric", "fidd"], "there is no metric 'fidd'; did you mean fid?"),
+        (["digits", "--metric", "sharpness"], "neither more nor less of sharpness is better"),
     ],
 )
 def test_mistakes_are_one_line(
