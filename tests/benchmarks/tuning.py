@@ -5,7 +5,7 @@ how many samples its rankings take.
     python -m tests.benchmarks.tuning overhead      a study of 8 trials of `digits`; some minutes
     python -m tests.benchmarks.tuning ranking       24 trainings of seconds, each judged often; some minutes
     python -m tests.benchmarks.tuning pbt --minutes 16 --source ../shared/data/mnist
-    python -m tests.benchmarks.tuning rates --minutes 60 --size 32 --avatars ../shared/data/avatars.zip
+    python -m tests.benchmarks.tuning rates --minutes 36 --size 32 --avatars ../shared/data/avatars.zip
 
 asha: images seen by all trials until one is within 10 percent of the best of random search, over all that random
 search saw. tpe: best loss after as many trials, over random search's. Both are medians of five seeds; the first trials
