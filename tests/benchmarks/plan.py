@@ -2,7 +2,7 @@
 
 1, 2 and 4 processes train by the real trainer over gloo, on the loopback and, where root may make them, in network
 namespaces whose links a token bucket holds to --network. Predictions come from a calibration just before: the recipe's
-rounds without others, and messages of several sizes between two processes. Other programs are kept away, by real-time
+rounds without others, and two sizes of message between two processes. Other programs are kept away, by real-time
 priority where that is allowed; else the figures are those of the machine as it is.
 """
 
@@ -94,7 +94,6 @@ def main() -> None:
     print(machine(), f"; real-time priority: {'yes' if may_be_urgent() else 'no'}", sep="")
     errors: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        stack.enter_context(all_of_the_time())
         folder = Path(scratch)
         picture_folder(folder / "pictures", 512)
         rows: list[tuple[str, ...]] = []
@@ -297,23 +296,6 @@ def urgent() -> Iterator[None]:
     finally:
         with suppress(PermissionError):
             os.sched_setscheduler(0, before, os.sched_param(0 if before == os.SCHED_OTHER else 1))
-
-
-@contextmanager
-def all_of_the_time() -> Iterator[None]:
-    """The body, while real-time programs may have the cores all of the time, where root may say so.
-
-    Else Linux keeps 5 percent back from them, on a machine with nothing else to do too: rounds took 1.05 times as long.
-    """
-    share = Path("/proc/sys/kernel/sched_rt_runtime_us")
-    before = share.read_text() if share.exists() else ""
-    with suppress(OSError):
-        share.write_text("-1")
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            share.write_text(before)
 
 
 @contextmanager
