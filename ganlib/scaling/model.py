@@ -9,7 +9,8 @@ batch norm, forward and backward; little else. Nothing of that is hidden behind 
 `computing`: counted operations (`ganlib.scaling.work`) by a GPU's roofline (`ganlib.scaling.gpus`), each kernel taking
 max(flops / (a peak), bytes / (b bandwidth)) and all together no less than their launches; or, of a CPU, what was
 measured on this machine on the same slice (`ganlib.scaling.calibration`), times the workers that share a core.
-`t(bytes, n)`: a ring's or a tree's (`ganlib.scaling.links`). A loss's weights travel flat, in float32:
+`t(bytes, n)`: a ring's or a tree's (`ganlib.scaling.links`), between processes of one machine at the rate that was
+measured for a part of that size. A loss's weights travel flat, in float32:
 4 bytes a parameter. Latents, masks and orders are drawn for the whole batch by each worker: what that takes does not
 shrink with the slice, and is counted.
 

@@ -2,7 +2,7 @@
 
 1, 2 and 4 processes train by the real trainer over gloo, on the loopback and, where root may make them, in network
 namespaces whose links a token bucket holds to --network. Predictions come from a calibration just before: the recipe's
-rounds without others, and two sizes of message between two processes. Other programs are kept away, by real-time
+rounds without others, and messages of several sizes between two processes. Other programs are kept away, by real-time
 priority where that is allowed; else the figures are those of the machine as it is.
 """
 
