@@ -90,7 +90,7 @@ def tune(
     from pipelines.prepare import DatasetRequest
     from pipelines.run_folder import new_run_name
     from pipelines.shipped import find_recipe
-    from pipelines.tune import Asked, Settings, create_study, find_study, found_room
+    from pipelines.tune import Asked, Settings, create_study, find_study, found_room, require_searchable
     from pipelines.tune import tune as stage
     from tuning.space import Space, own_space, read_space
 
@@ -114,7 +114,8 @@ def tune(
         changes = overrides_of([word for word in words or () if not draws(word)], kind)
         found = find_recipe(recipe, changes)
         texts = ({} if space is None else read_space(space)) | drawn
-        Space.parse(found, texts or own_space(found))  # like all that can be wrong, before minutes go into a dataset
+        # Like all that can be wrong, before minutes go into a dataset.
+        require_searchable(Space.parse(found, texts or own_space(found)), scheduler)
         direction(metric)
         uri = open_tracking(opened, tracking)
         settings = Settings(

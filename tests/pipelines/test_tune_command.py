@@ -50,6 +50,10 @@ def dataset(home: Home) -> Dataset:
         (["digits", "method.objective=choice(hinge,3)"], "method.objective is 3"),
         (["digits", "optim.generator.lrr=1e-4"], "did you mean 'optim.generator.lr'"),
         (["digits", "--space", "none.yaml"], "cannot be read"),
+        (
+            ["digits", "--scheduler", "pbt", "method.penalty.kind=choice(none,r1)"],
+            "cannot change while a trial goes on",
+        ),
         (["digits", "--metric", "fidd"], "there is no metric 'fidd'; did you mean fid?"),
         (["digits", "--metric", "sharpness"], "neither more nor less of sharpness is better"),
     ],
