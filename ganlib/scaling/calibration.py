@@ -57,9 +57,9 @@ def calibrate(recipes: Mapping[int, Recipe], per_machine: int | None = None) -> 
         processes.start_processes(_measure, (count, folder, jobs, there, gate), count, start_method="spawn")
         found = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(count)]
     rounds = {n: max(one["rounds"][str(n)] for one in found if str(n) in one["rounds"]) for n in recipes}
-    small, *others = (max(one["messages"][place] for one in found) for place in range(1 + len(SIZES)))
+    small, *larger = (max(one["messages"][place] for one in found) for place in range(1 + len(SIZES)))
     # Of two workers the ring has 2 steps, each a message of half of the bytes.
-    rates = tuple((size // 2, size / max(took - small, 1e-9)) for size, took in zip(SIZES, others, strict=True))
+    rates = tuple((size // 2, size / max(took - small, 1e-9)) for size, took in zip(SIZES, larger, strict=True))
     return Calibration(there, rounds, Loopback(small / 2, rates))
 
 

@@ -103,8 +103,8 @@ def found_by_a_study(faithful: Recipe, dataset: Dataset, minutes: float) -> Reci
     recipe = faithful.with_overrides(f"train.images={images}", f"train.tick={min(images, faithful.train.tick)}")
     with tempfile.TemporaryDirectory() as folder:
         home, uri = Home(Path(folder)).create(), f"sqlite:///{folder}/mlflow.db"
-        # Some hundreds of batches are few for these networks: a verdict of collapse, of a generator that is young, has
-        # ended the best of a rung.
+        # Readings alone decide: by some hundreds of batches a verdict of collapse ended the best of a rung. (Left alone
+        # it did collapse.)
         settings = Settings(dataset_path=str(dataset.location), finalists=FINALISTS, seeds=1, at_once=2, prune=False)
         asked = Asked(recipe, SPACE, TRIALS, "tpe", "asha", JUDGES[0])
         best = tune(create_study(asked, dataset, home, "rates", settings, uri), uri, print).best

@@ -42,10 +42,7 @@ class Told:
 
 def test_rungs_are_images() -> None:
     assert rungs_for("asha", DIGITS.with_overrides("train.batch=16"), 27_000) == [1_000, 3_000, 9_000, 27_000]
-    assert rungs_for("asha", DIGITS, 27_000) == [
-        9_000,
-        27_000,
-    ]  # 3,000 images are 46 batches of 64, too few to judge by
+    assert rungs_for("asha", DIGITS, 27_000) == [9_000, 27_000]  # 3,000 images are 46 batches of 64: too few
     assert rungs_for("asha", DIGITS, 30_000) == [3_333, 9_999, 30_000]
     assert rungs_for("asha", DIGITS, 1_000) == [333, 1_000]  # halved once, however few
     assert rungs_for("asha", DIGITS, 110_000) == [4_074, 12_222, 36_666, 110_000]
