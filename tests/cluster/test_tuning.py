@@ -139,7 +139,7 @@ def test_a_population_changes_in_step_and_is_replayed(cluster: None, tmp_path: P
 def test_a_population_of_trials_with_workers(cluster: None, tmp_path: Path) -> None:
     """Its processes leave the CPUs to the workers that they wait for: two of the cluster's three, so one trial's at a
     time. One process serves them all, and where one fails, the others go on without it."""
-    ledger = make_ledger(tmp_path, "pbt", trials=4, total=1_100)
+    ledger = make_ledger(tmp_path, "pbt", trials=4, total=300)
     study = run_study(ledger, Spread(2, fails=1), Resources(workers=2))
     *others, failed = sorted(study.trials, key=lambda trial: trial.number == 1)
     assert [(trial.status, len(trial.readings)) for trial in others] == [("finished", 4)] * 3
