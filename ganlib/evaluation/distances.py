@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.linalg.lapack import dsygst
-from torch import Tensor
+from scipy.linalg.lapack import dpstrf, dsygst
 
 from ganlib.errors import UserError
 from ganlib.evaluation.features import BROKEN
@@ -23,10 +22,10 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
 
     With C_a = F F^T, C_a C_b has the eigenvalues of F^T C_b F and zeros besides; that is symmetric, so its eigenvalues
-    cost a tenth of a matrix's root and no complex numbers arise. F is the Cholesky factor, or, where C_a has no full
-    rank, its eigenvectors times the roots of those eigenvalues that are not mere rounding: the root would make 1e-8 of
-    a zero that was rounded to 1e-16. So sets of fewer images than features, and with features that are constant, have
-    the right number to 1e-7 and better.
+    cost a tenth of a matrix's root and no complex numbers arise. F is the Cholesky factor with pivots (Higham 1990,
+    "Analysis of the Cholesky decomposition of a semi-definite matrix"), which ends where what is left of C_a is mere
+    rounding: the root would make 1e-8 of a zero that was rounded to 1e-16. So sets of fewer images than features, and
+    with features that are constant, have the right number to 1e-7 and better.
 
     Raises UserError for fewer than two images on a side, and for features that are not finite; ValueError for features
     of different dimensions.
@@ -49,24 +48,23 @@ def _trace_of_root(few: FeatureStatistics, many: FeatureStatistics) -> float:
     rows = np.flatnonzero((_variances(few) > 0) & (_variances(many) > 0))
     if not len(rows):
         return 0.0
-    ours, theirs = (torch.from_numpy(side.covariance) for side in (few, many))
+    ours, theirs = few.covariance, many.covariance
     if len(rows) < len(few.total):
-        ours, theirs = (side[rows][:, rows] for side in (ours, theirs))
-    return float(torch.linalg.eigvalsh(_between(ours, theirs, few.count - 1)).clamp(min=0).sqrt().sum())
+        ours, theirs = (side[np.ix_(rows, rows)] for side in (ours, theirs))
+    between = torch.from_numpy(_between(ours, theirs, few.count - 1))
+    return float(torch.linalg.eigvalsh(between).clamp(min=0).sqrt().sum())
 
 
-def _between(a: Tensor, b: Tensor, most: int) -> Tensor:
-    """The lower triangle of F^T b F [r, r] with F F^T = a, of rank r <= `most`; a, b: float64 [d, d], symmetric."""
+def _between(a: np.ndarray, b: np.ndarray, most: int) -> np.ndarray:
+    """The lower triangle of F^T b F [r, r] with F F^T = a, of rank r <= `most`, but for the order of its rows; a, b:
+    float64 [d, d], symmetric."""
     dim = len(a)
-    rounding = dim * torch.finfo(a.dtype).eps
-    if most >= dim:
-        lower, failed = torch.linalg.cholesky_ex(a)
-        if not failed and lower.diagonal().square().min() > rounding * a.diagonal().max():
-            # LAPACK knows that one is triangular and the other symmetric: a third of the time of two products.
-            return torch.from_numpy(dsygst(b.numpy(), lower.numpy(), itype=2, lower=1)[0])
-    values, vectors = torch.linalg.eigh(a)  # ascending
-    first = max(int((values <= rounding * values[-1]).sum()), dim - most)
-    factor = vectors[:, first:] * values[first:].sqrt()
+    factor, order, rank, _ = dpstrf(a, lower=1, tol=dim * np.finfo(a.dtype).eps * a.diagonal().max())
+    b = b[np.ix_(order - 1, order - 1)]
+    if (rank := min(rank, most)) == dim:
+        # LAPACK knows that one is triangular and the other symmetric: a third of the time of two products.
+        return dsygst(b, factor, itype=2, lower=1)[0]
+    factor = np.tril(factor)[:, :rank]
     return factor.T @ b @ factor
 
 

@@ -39,10 +39,12 @@ TRIALS = 24
 ASHA_RUNGS = (RUNGS[0], RUNGS[2], RUNGS[4])
 """Each four times the one before: the table has no rungs three apart; a third of the trials pass, as in a study."""
 PROPER = {
-    "train.images": 30_000,
+    "train.images": 120_000,
     "evaluate.samples": 500,
     "evaluate.extractor": "random",
 }
+"""A trial of `overhead`: a minute of training and four readings, of a second each. Of trials of a quarter of a minute
+its readings alone would be a quarter."""
 
 
 def main() -> None:
