@@ -39,9 +39,3 @@ def js_divergence(p: Values, q: Values, dx: float) -> float:
 def distance_to_optimum(d: Values, p_data: Values, p_g: Values, dx: float) -> float:
     """int |D - D*| (p_data + p_g) / 2 dx: how far D is from the best, on average over what it is shown."""
     return float((np.abs(d - optimal_discriminator(p_data, p_g)) * (p_data + p_g)).sum() * dx / 2)
-
-
-def bulk(p_data: Values, p_g: Values, share: float = 0.02) -> NDArray[np.bool_]:
-    """Where (p_data + p_g) / 2 is above `share` of its largest value: where a discriminator has been shown anything."""
-    middle = p_data + p_g
-    return middle > share * middle.max()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganlib.data.sources.gaussians import GaussianMixture
@@ -109,27 +108,6 @@ def pushed_density(generator: nn.Module, line: Line, count: int = 1 << 18) -> Va
     points = _through(generator, torch.from_numpy(even_latents(count)).float().view(-1, 1))
     cells = np.clip(np.floor((points.double().flatten().numpy() - line.low) / line.dx), 0, line.cells - 1)
     return np.bincount(cells.astype(np.int64), minlength=line.cells) / (count * line.dx)
-
-
-def train_to_optimality(
-    discriminator: nn.Module, p_data: Values, p_g: Values, line: Line, steps: int = 2_000, lr: float = 1e-2
-) -> None:
-    """Trains D: [n, 1, 1, 1] -> [n] logits, in place, to the largest V(D, G) for a fixed G; the optimum is D*.
-
-    V is the integral over `line` itself (eq. 3), not a mean over samples, so there is no noise to be averaged: `steps`
-    of Adam, the rate falling from `lr` to 0 along a cosine.
-    """
-    x = torch.from_numpy(line.x).float().view(-1, 1, 1, 1)
-    real, fake = (torch.from_numpy(density * line.dx).float() for density in (p_data, p_g))
-    optimizer = torch.optim.Adam(discriminator.parameters(), lr, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        logits = discriminator(x)
-        loss = -(real * F.logsigmoid(logits) + fake * F.logsigmoid(-logits)).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
 
 
 @torch.no_grad()
