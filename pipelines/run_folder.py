@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ganlib.errors import UserError
 from ganlib.files import write_atomically
@@ -64,11 +64,8 @@ class Home:
 
 
 class RunFacts(BaseModel):
-    """What `run.json` holds: what never changes while the run goes on."""
+    """What `run.json` holds: what never changes while the run goes on. What other versions say there is passed over."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    unique: str
     recipe: str
     dataset_path: str
     dataset_name: str

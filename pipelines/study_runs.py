@@ -133,7 +133,6 @@ class StudyRuns:
     def _create(self, ledger: Ledger, trial: Trial, run: RunFolder) -> None:
         recipe = ledger.recipe(trial.number)
         facts = RunFacts(
-            unique=f"{ledger.study.name}-{trial.number}",
             recipe=recipe.name,
             dataset_path=str(self.dataset.location),
             dataset_name=self.dataset.name,

@@ -67,7 +67,6 @@ CURVES = {
 def create_run(recipe: Recipe, dataset: Dataset, home: Home, name: str) -> RunFolder:
     """The folder of a new run."""
     facts = RunFacts(
-        unique=f"{name}-{os.urandom(8).hex()}",
         recipe=recipe.name,
         dataset_path=str(dataset.location),
         dataset_name=dataset.name,

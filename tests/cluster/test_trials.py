@@ -59,7 +59,7 @@ def one_trial(folder: Path, dataset: Dataset, workers: int = 0, rate: float = 1e
         run = RunFolder(trial_folder(folder, 0))
         if not run.exists:
             facts = RunFacts(
-                unique="x", recipe="digits", dataset_path=str(dataset.location), dataset_name=dataset.name,
+                recipe="digits", dataset_path=str(dataset.location), dataset_name=dataset.name,
                 dataset_digest=dataset.digest, created=0,
             )  # fmt: skip
             RunFolder.create(run.path, facts, ledger.recipe(0).dump())

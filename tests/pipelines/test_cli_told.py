@@ -124,7 +124,7 @@ def test_the_domains_names_are_those_of_the_runs_dataset(tmp_path: Path) -> None
     source = ListSource(records, Columns(domain_names=["left", "right"]))
     dataset = prepare_dataset(source, Preparation(size=8, test_share=0), tmp_path / "datasets", "two")
     place = str(dataset.location)
-    facts = RunFacts(unique="u", recipe="r", dataset_path=place, dataset_name="two", dataset_digest="0", created=0.0)
+    facts = RunFacts(recipe="r", dataset_path=place, dataset_name="two", dataset_digest="0", created=0.0)
     run = RunFolder.create(tmp_path / "run", facts, "name: r")
     assert samples._domain_names(run) == ["left", "right"]
     (dataset.path / "manifest.json").unlink()

@@ -20,7 +20,7 @@ EPOCH = 100
 
 def drawn(folder: Path, levels: dict[int, int]) -> tuple[RunFolder, set[str]]:
     """A run whose samples after so many images are of one grey level each, drawn; and the artifacts of its journal."""
-    facts = RunFacts(unique="u", recipe="r", dataset_path="d", dataset_name="d", dataset_digest="0", created=0.0)
+    facts = RunFacts(recipe="r", dataset_path="d", dataset_name="d", dataset_digest="0", created=0.0)
     run = RunFolder.create(folder / "run", facts, "name: r")
     run.pictures.mkdir(exist_ok=True)
     for images, level in levels.items():

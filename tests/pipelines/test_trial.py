@@ -46,7 +46,7 @@ def trial_of(folder: Path, number: int, dataset: Dataset, **more: Any) -> tuple[
     """A task, and its folder as the study's driver makes it."""
     task = Task(number, more.pop("recipe", RECIPE), folder / f"{number:04d}", RUNGS, **more)
     facts = RunFacts(
-        unique=f"{number}", recipe="digits", dataset_path=str(dataset.location), dataset_name=dataset.name,
+        recipe="digits", dataset_path=str(dataset.location), dataset_name=dataset.name,
         dataset_digest=dataset.digest, created=0,
     )  # fmt: skip
     return task, RunFolder.create(task.folder, facts, task.recipe.dump())
