@@ -21,6 +21,7 @@ from pipelines.cli.options import (
     SourceOption,
     StoreOption,
     TrackingOption,
+    mlflow_pages,
     open_home,
     open_tracking,
     overrides_of,
@@ -257,8 +258,7 @@ def report_chain(outcome: Outcome, home: Home, uri: str) -> None:
     if outcome.published is not None:
         champion = ", champion" if outcome.published.champion else ""
         typer.echo(f"model      {outcome.published.model_uri}{champion}")
-    where = f"gan ui --home {home.path}" if uri.startswith("sqlite") else uri
-    typer.echo(f"MLflow     {where}")
+    typer.echo(f"MLflow     {mlflow_pages(home.path, uri)}")
 
 
 def _wait_briefly() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganlib.errors import UserError
-from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption, tracking_address
+from pipelines.cli.options import DEFAULT_HOME, HomeOption, TrackingOption, mlflow_pages, tracking_address
 
 if TYPE_CHECKING:
     from pipelines.compare import Comparison
@@ -22,6 +22,7 @@ def compare(
     """What differs in the recipes of runs, what each of them reached, and MLflow's page that compares exactly these."""
     from pipelines.cluster_state import running
     from pipelines.compare import compare as side_by_side
+    from pipelines.tracking import home_database
 
     if len(runs) < 2:
         raise UserError("name two runs or more to compare; `gan runs` lists what there is")
@@ -35,10 +36,10 @@ def compare(
     typer.echo(f"{found.same} fields of the recipes are the same", err=True)
     if uri.startswith("http"):
         typer.echo(found.page(uri))
-    elif (cluster := running(home)) and cluster.tracking is None:
+    elif uri == home_database(home) and (cluster := running(home)) and cluster.tracking is None:
         typer.echo(found.page(cluster.mlflow))
     else:
-        typer.echo(f"{found.page('http://127.0.0.1:5000')}   once `gan ui --home {home}` runs")
+        typer.echo(f"{found.page('http://127.0.0.1:5000')}   once `{mlflow_pages(home, uri)}` runs")
 
 
 def _draw(found: Comparison) -> None:

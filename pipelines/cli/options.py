@@ -61,6 +61,15 @@ def tracking_address(home: Path, given: str | None) -> str:
     return without_password(given or default_tracking_uri(home), os.environ)
 
 
+def mlflow_pages(home: Path, uri: str) -> str:
+    """How a person comes to MLflow's pages: the address of a server itself, or the command that shows a database's."""
+    from pipelines.tracking import home_database
+
+    if uri.startswith("http"):
+        return uri
+    return f"gan ui --home {home}" if uri == home_database(home) else f"gan ui --tracking {uri}"
+
+
 def open_tracking(home: Home, given: str | None) -> str:
     """The address of an MLflow that answers. Raises UserError."""
     from pipelines.console import Progress

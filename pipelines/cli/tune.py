@@ -15,6 +15,7 @@ from pipelines.cli.options import (
     SourceOption,
     StoreOption,
     TrackingOption,
+    mlflow_pages,
     open_home,
     open_tracking,
     overrides_of,
@@ -179,9 +180,8 @@ def report_study(outcome: Outcome, home: Home, uri: str) -> None:
     typer.echo(f"record     {outcome.folder / 'study.json'}")
     for page in [path for path in outcome.report if path.suffix == ".html"]:
         typer.echo(f"report     {page}")
-    where = f"gan ui --home {home.path}" if uri.startswith("sqlite") else uri
     if outcome.run_id:
-        typer.echo(f"MLflow     run {outcome.run_id}, {where}")
+        typer.echo(f"MLflow     run {outcome.run_id}, {mlflow_pages(home.path, uri)}")
 
 
 def _why(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@
 
 import json
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -25,8 +26,10 @@ from pipelines.local_cluster import Wanted, up
 from pipelines.ports import ONLY_LOOPBACK
 from pipelines.processes import Started
 from pipelines.run_folder import Home
+from pipelines.tracking import home_database
 from tests.pipelines.command import gan, refused
 from tests.pipelines.conftest import free_port
+from tests.pipelines.test_compare import two_runs
 from tests.s3 import s3_folder
 
 
@@ -147,6 +150,23 @@ def test_another_cluster_is_not_shown_the_token_of_this_one(
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     open_home(home.path)
     assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def test_runs_are_compared_where_they_are_recorded(
+    up_here: State, home: Home, tracking_uri: str, empty_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the cluster's MLflow those of its home; those of another database where that one is shown."""
+    (home.path / "mlflow").mkdir()
+    shutil.copyfile(empty_database, home.path / "mlflow" / "mlflow.db")
+    for uri in (home_database(home.path), tracking_uri):
+        two_runs(uri)
+    capsys.readouterr()
+    assert gan("compare", "slow", "fast", "--home", home.path) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{up_here.mlflow}/#/compare-runs?")
+    assert gan("compare", "slow", "fast", "--home", home.path, "--tracking", tracking_uri) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("http://127.0.0.1:5000/#/compare-runs?")
+    assert said.endswith(f"once `gan ui --tracking {tracking_uri}` runs")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,10 +13,19 @@ from ganlib.data import Dataset
 from ganlib.errors import UserError
 from ganlib.recipe import Recipe
 from pipelines.prepare import DatasetRequest
-from pipelines.run_folder import Home
+from pipelines.run_folder import Home, RunFolder
 from pipelines.shipped import find_recipe
 from pipelines.tracking import mlflow_client
-from pipelines.tune import Asked, Settings, create_study, find_study, metric_named, require_searchable, studies_of
+from pipelines.tune import (
+    Asked,
+    Settings,
+    create_study,
+    find_study,
+    metric_named,
+    require_searchable,
+    studies_of,
+    tune,
+)
 from tests.pipelines.command import refused
 from tuning.record import Study
 from tuning.space import Space, own_space
@@ -119,7 +129,7 @@ def test_a_metric_is_known_by_its_name_before_anything_is_trained(dataset: Datas
         ("kid/random", ["kid/random-1a2b3c4d", "kid_se/random-1a2b3c4d"], "kid/random-1a2b3c4d"),
         ("box_iou", ["box_iou", "box_iou_se", "box_iou_real"], "box_iou"),
     ],
-)  # fmt: skip
+)
 def test_a_name_without_judge_or_class_means_the_mean_that_there_is(
     asked: str, measured: list[str], found: str, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +182,15 @@ def test_a_study_begins_with_what_it_needs_to_go_on(home: Home, dataset: Dataset
         create_study(Asked(short, {}, 5), dataset, home, "t", settings, tracking_uri)
     recall = create_study(Asked(DIGITS, {}, 5, metric="recall"), dataset, home, "r", settings, tracking_uri)
     assert Study.read(recall / "study.json").mode == "max"
+
+
+def test_a_study_that_another_process_runs_is_left_to_it(home: Home, dataset: Dataset, tracking_uri: str) -> None:
+    settings = Settings(dataset_path=str(dataset.location), finalists=0, seeds=1)
+    folder = create_study(Asked(DIGITS, {}, 5), dataset, home, "held", settings, tracking_uri)
+    before = (folder / "study.json").read_bytes()
+    with RunFolder(folder).locked("study"), pytest.raises(UserError, match=f"study held .* process {os.getpid()} "):
+        tune(folder, tracking_uri, print)
+    assert (folder / "study.json").read_bytes() == before
 
 
 def test_a_warm_start_takes_the_best_of_studies_on_this_data(home: Home, dataset: Dataset, tracking_uri: str) -> None:
