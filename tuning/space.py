@@ -24,7 +24,8 @@ import yaml
 from pydantic import ValidationError
 
 from ganlib.errors import UserError
-from ganlib.recipe import Recipe, explain, override_fields
+from ganlib.overrides import explain, override_fields
+from ganlib.recipe import Recipe
 from tuning.distributions import Choice, Distribution, as_yaml, parse_distribution
 
 Choose = Callable[[str, Distribution], Any]
@@ -279,11 +280,11 @@ def _complaint(recipe: Recipe, path: str, value: Any) -> str | None:
     fields = fields_of(recipe, path)
     overrides = [f"{field}={as_yaml(value)}" for field in fields]
     try:
-        Recipe.model_validate(override_fields(recipe.model_dump(mode="json"), overrides))
+        Recipe.model_validate(override_fields(recipe.model_dump(mode="json"), overrides, Recipe))
     except ValidationError as error:
         # What parts say of one another is for a whole draw: another field of it may put that right.
         own = [one for one in error.errors() if one["type"] != "value_error"]
-        return explain(error) if own else None
+        return explain(error, Recipe) if own else None
     return None
 
 

@@ -12,8 +12,9 @@ from ganlib.errors import UserError
 from ganlib.methods.noise_to_image import LatentConfig
 from ganlib.networks.dcgan import DCGANGeneratorConfig
 from ganlib.networks.mlp import MLPGeneratorConfig
+from ganlib.overrides import override_fields
 from ganlib.penalties import R1Config
-from ganlib.recipe import Recipe, override_fields
+from ganlib.recipe import Recipe
 from ganlib.training.optimizers import SGD, Adam, Decay
 
 from .conftest import TINY, tiny_recipe
@@ -260,14 +261,14 @@ def test_a_kind_of_the_same_model_keeps_the_other_fields() -> None:
     assert linear.discriminator.decay == Decay(kind="linear")
     network = {"kind": "unet", "width": 16, "norm": "instance"}
     method = {"method": {"kind": "pix2pix", "generator": network}}
-    changed = override_fields(method, ["method.generator.kind=encoder-decoder"])
+    changed = override_fields(method, ["method.generator.kind=encoder-decoder"], Recipe)
     assert changed["method"]["generator"] == network | {"kind": "encoder-decoder"}
 
 
 @pytest.mark.parametrize("way", [1, -1])
 def test_a_part_s_kind_is_before_those_of_its_own_parts(way: int) -> None:
     overrides = ["method.kind=pix2pix", "method.generator.kind=encoder-decoder", "method.generator.width=8"][::way]
-    method = override_fields({"method": {"kind": "gawwn", "width": 3}}, overrides)["method"]
+    method = override_fields({"method": {"kind": "gawwn", "width": 3}}, overrides, Recipe)["method"]
     assert method == {"kind": "pix2pix", "generator": {"kind": "encoder-decoder", "width": 8}}
 
 
