@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from ganlib.data import Dataset
+from ganlib.evaluation.directions import direction
 from ganlib.evaluation.names import beside, metric_value
 from ganlib.files import write_atomically
 from ganlib.health import fatal
@@ -37,8 +38,8 @@ LEAST_KEPT = 2
 class TrainTrial:
     """Trains the recipe of a task. metric: its whole name.
 
-    prune: a severe and certain verdict on its health ends a trial. A young generator may earn one that it would
-    outgrow: trials that are short beside what their recipe needs want it off.
+    prune: a severe and certain verdict on its health ends a trial, unless it still gets better: a young generator
+    earns one that it outgrows, such as that its samples come near none of the data.
     """
 
     dataset: str
@@ -53,9 +54,9 @@ class TrainTrial:
             write_atomically(run.path / "recipe.yaml", task.recipe.dump())
         if task.start is not None:
             run.take_over(task.start[1])
-        place = task.after
-        for reading in read_readings(run)[place:]:
-            yield reading
+        place, known = task.after, read_readings(run)
+        for one in known[place:]:
+            yield one
             place += 1
         if place == len(task.rungs):
             return
@@ -65,28 +66,40 @@ class TrainTrial:
         else:
             checkpoints = train_to_rungs
         trained = checkpoints(task, run, dataset, place, self.share)
+        reading = known[-1] if known else None
         try:
             for checkpoint in trained:
-                reading = self._judge(run, checkpoint, dataset)
+                reading = self._judge(run, checkpoint, dataset, reading)
                 keep_reading(run, reading, place)
                 yield reading
                 place += 1
         finally:
             trained.close()
 
-    def _judge(self, run: RunFolder, checkpoint: Path, dataset: Dataset) -> Reading:
-        """The reading of a checkpoint; raises UnhealthyError where the run is not worth going on with."""
+    def _judge(self, run: RunFolder, checkpoint: Path, dataset: Dataset, before: Reading | None) -> Reading:
+        """The reading of a checkpoint; raises UnhealthyError where the run is not worth going on with.
+
+        before: the reading at the rung before this one.
+        """
         device = "cpu" if run.recipe().most_workers else self.share.device  # its workers have the GPUs then
         metrics = evaluate_checkpoint(run, checkpoint.name, dataset, device=device)
         progress = read_contents(checkpoint).progress
-        verdict = fatal(verdicts_of(run)) if self.prune else None
-        if verdict is not None:
-            raise UnhealthyError(f"{verdict.name}: {verdict.says} (confidence {verdict.confidence:.2f})")
         value = metric_value(metrics, self.metric)
         if not math.isfinite(value):
             raise UnhealthyError(f"{self.metric} is {value}")
         error = metrics.get(beside(self.metric, "se"))
-        return Reading(images=progress.images, seconds=progress.seconds, value=value, error=error, metrics=metrics)
+        reading = Reading(images=progress.images, seconds=progress.seconds, value=value, error=error, metrics=metrics)
+        verdict = fatal(verdicts_of(run)) if self.prune else None
+        if verdict is not None and not self._better(reading, before):
+            raise UnhealthyError(f"{verdict.name}: {verdict.says} (confidence {verdict.confidence:.2f})")
+        return reading
+
+    def _better(self, reading: Reading, before: Reading | None) -> bool:
+        """Whether it is better than the one before, by more than the errors of both."""
+        if before is None:
+            return False
+        gain = before.value - reading.value if direction(self.metric) == "min" else reading.value - before.value
+        return gain > math.hypot(reading.error or 0, before.error or 0)
 
 
 def read_readings(run: RunFolder) -> list[Reading]:

@@ -72,7 +72,11 @@ def tune(
         ),
     ] = None,
     prune: Annotated[
-        bool, typer.Option("--prune/--no-prune", help="End trials whose health has a severe and certain verdict.")
+        bool,
+        typer.Option(
+            "--prune/--no-prune",
+            help="End trials with a severe and certain verdict on their health that no longer get better.",
+        ),
     ] = True,
     finalists: Annotated[
         int, typer.Option("--finalists", min=0, help="Trials that are run again on fresh seeds before one is best.")
@@ -166,7 +170,8 @@ def report_study(outcome: Outcome, home: Home, uri: str) -> None:
         typer.echo(f"finalist   trial {final.number}: {plain(study.metric)} {said}")
     if study.best is None or outcome.best is None:
         raise UserError(
-            f"no trial of {study.name} was good: {_why(outcome)}; the record is {outcome.folder / 'study.json'}"
+            f"no trial of {study.name} was good: {_why(outcome)}; give trials more images, or other values (with "
+            f"--no-prune none ends for its health); the record is {outcome.folder / 'study.json'}"
         )
     best = study.trials[study.best]
     typer.echo(f"best       trial {best.number}: {plain(study.metric)} {best.readings[-1].value:.4g} in the search")

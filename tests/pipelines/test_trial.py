@@ -19,7 +19,7 @@ from pipelines.prepare import DatasetRequest
 from pipelines.run_folder import Home, RunFacts, RunFolder
 from pipelines.rungs import Share, where_to_start
 from pipelines.shipped import find_recipe
-from pipelines.trial import TrainTrial
+from pipelines.trial import TrainTrial, keep_reading
 from pipelines.trial_workers import checkpoints_by_workers
 from pipelines.tune import write_best
 from tests.ganlib.conftest import assert_equal
@@ -139,18 +139,38 @@ def test_a_population_changes_real_weights_and_its_best_recipe_makes_them_again(
         where_to_start(lost, run)
 
 
+def go_far_off(run: RunFolder) -> None:
+    """Has the run's journal say what is fatal: fakes that are ten spreads of the data away from it, at each tick."""
+    with Journal(run.path, "train") as journal:
+        for images in range(8, RUNGS[0] + 8, 8):
+            journal.metrics(images, {"d_real": 0.9, "d_fake": 0.1, "variety": 1.0, "shift": 10.0})
+
+
 def test_new_weights_are_not_judged_by_what_the_old_ones_did(dataset: Dataset, tmp_path: Path) -> None:
-    """Fakes that are ten spreads of the data away from it are fatal, in most of the ticks that are a run's present."""
     good, _ = trial_of(tmp_path, 0, dataset)
     reading(good, dataset)
     for number, start in ((1, None), (2, (good.folder, RUNGS[0]))):
         task, run = trial_of(tmp_path, number, dataset, after=1, start=start)
-        with Journal(run.path, "train") as journal:
-            for images in range(8, RUNGS[0] + 8, 8):
-                journal.metrics(images, {"d_real": 0.9, "d_fake": 0.1, "variety": 1.0, "shift": 10.0})
+        go_far_off(run)
         if start is None:
             shutil.copytree(good.folder / checkpoint_name(RUNGS[0]), run.path / checkpoint_name(RUNGS[0]))
             with pytest.raises(UnhealthyError, match=r"mean is .* spreads"):
                 reading(task, dataset, prune=True)
         else:
             assert reading(task, dataset, prune=True).images == RUNGS[1]
+
+
+@pytest.mark.parametrize("times", [0.5, 2])
+def test_a_bad_trial_that_still_gets_better_goes_on(times: float, dataset: Dataset, tmp_path: Path) -> None:
+    """Its FID at the first rung was twice, or half, that of the weights from which it goes on."""
+    good, _ = trial_of(tmp_path, 0, dataset)
+    now = reading(good, dataset)
+    task, run = trial_of(tmp_path, 1, dataset, after=1)
+    go_far_off(run)
+    shutil.copytree(good.folder / checkpoint_name(RUNGS[0]), run.path / checkpoint_name(RUNGS[0]))
+    keep_reading(run, now.model_copy(update={"value": times * now.value}), 0)
+    if times > 1:
+        assert reading(task, dataset, prune=True).value < times * now.value
+    else:
+        with pytest.raises(UnhealthyError, match=r"mean is .* spreads"):
+            reading(task, dataset, prune=True)
