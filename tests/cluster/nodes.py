@@ -15,6 +15,10 @@ from unittest import mock
 from tests.pipelines.conftest import free_port
 
 SETTINGS = {
+    # Nobody looks, and what is started before anything is asked of it is never used: a second of a core each.
+    "task_events_report_interval_ms": 0,
+    "enable_metrics_collection": False,
+    "prestart_worker_first_driver": False,
     # A node that died is missed after five seconds.
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 1_000,
