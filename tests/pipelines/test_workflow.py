@@ -73,7 +73,7 @@ def test_a_chain_goes_on_where_it_broke_and_does_again_what_a_change_touches(
     assert Path(said["grid"][0]).read_bytes().startswith(b"\x89PNG")
     assert Path(said["animation"][0]).read_bytes().startswith(b"GIF8")
     assert said["model"] == ["models:/gan-digits/1,", "champion"]
-    assert said["MLflow"] == ["gan", "ui", "--home", str(killed)]
+    assert said["MLflow"] == ["gan", "ui", "--tracking", uri]
 
     # Judged on other samples: neither prepared nor trained again, and the number is another.
     assert stages("evaluate.samples=128")[:4] == [*as_before[:2], "evaluate ...", "publish ..."]
