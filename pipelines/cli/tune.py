@@ -75,7 +75,7 @@ def tune(
         bool,
         typer.Option(
             "--prune/--no-prune",
-            help="End trials with a severe and certain verdict on their health that no longer get better.",
+            help="End trials whose health has a severe and certain verdict, once they no longer get better.",
         ),
     ] = True,
     finalists: Annotated[
